@@ -1,0 +1,1 @@
+"""Turn a captured walk into Gaussian splats, meshes and point clouds."""

@@ -1,0 +1,1 @@
+"""The keepworld runtime: serves generated worlds, chunk by chunk, over gRPC."""

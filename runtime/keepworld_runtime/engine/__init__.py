@@ -1,0 +1,1 @@
+"""Sessions, their chunks and the workers that draw them."""
