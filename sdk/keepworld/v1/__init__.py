@@ -1,0 +1,1 @@
+"""Generated from proto/keepworld/v1; do not edit."""
