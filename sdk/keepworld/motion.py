@@ -70,7 +70,9 @@ class Rates:
     turn: float
 
 
-def turned(c2w: NDArray[np.float64], control: Control, rates: Rates, dt: float, *, max_pitch: float | None) -> NDArray[np.float64]:
+def turned(
+    c2w: NDArray[np.float64], control: Control, rates: Rates, dt: float, *, max_pitch: float | None
+) -> NDArray[np.float64]:
     """Turn the camera [4, 4] as `control` says for `dt` seconds; it stays where it is.
 
     Yaw is about the world's vertical, so that walking and looking round never tilts the horizon; pitch and roll are about
@@ -192,8 +194,10 @@ def _parse_move(move: str, step: str, rates: Rates, fps: float) -> tuple[str, fl
     if unit.startswith("f"):
         return verb, amount, (None, speed)
     wanted = "m" if _DIRECTIONS.get(verb, ("wait",))[0] == "move" else "deg"
-    if verb == "wait" or unit[0] != wanted[0] and not (wanted == "deg" and unit == "°"):
-        raise ValueError(f"{move!r} cannot be measured in {unit}; use s, frames{'' if verb == 'wait' else ' or ' + wanted}")
+    if verb == "wait" or (unit[0] != wanted[0] and not (wanted == "deg" and unit == "°")):
+        raise ValueError(
+            f"{move!r} cannot be measured in {unit}; use s, frames{'' if verb == 'wait' else ' or ' + wanted}"
+        )
     if wanted == "deg":
         amount = math.radians(amount)
     return verb, amount / (rates.move * speed if wanted == "m" else rates.turn) * fps, (amount, speed)

@@ -1,0 +1,369 @@
+"""A capture: a walk on disk, every frame with its camera, depth and masks, readable by others as it stands.
+
+    walk/
+      capture.json        what made it: family, version, prompt, seed, size, units; written first
+      chunks.jsonl        one line a whole chunk: cameras, controls, events; appended when all its frames are on disk
+      frames/000000.png   lossless pictures
+      depth/000000.npy    float32 [H, W] along +z in MILLIMETRES (nerfstudio's unit), 0 where there is none
+      labels/000000.png   bits of `keepworld.frames.Label`: 1 sky, 2 moving
+      masks/000000.png    255 where a pixel belongs to the lasting world, else 0 (nerfstudio's masks)
+      confidence/000000.png
+      transforms.json     the same cameras for nerfstudio, instant-ngp and their readers
+
+A chunk is in a capture whole or not at all: a walk that was cut off is readable up to its last whole chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keepworld import png
+from keepworld.camera import Camera, PoseSource, Units, convert_c2w
+from keepworld.errors import CaptureError
+from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
+from keepworld.motion import Control
+
+FORMAT = "keepworld.capture/1"
+_MAX_JSON_BYTES = 64 * 2**20
+_MAX_SIDE = 16_384
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """What a walk was made by and from: enough to make it again.
+
+    Attributes:
+        family, version: of the world model.
+        licence: of its output.
+        prompt, seed, mode: what the session was opened with.
+        width, height: of the frames, pixels.
+        fps: frames a second.
+        units: what one unit of length is.
+        pose_source: where the cameras came from.
+        used, ignored: how the prompt was understood.
+    """
+
+    family: str
+    version: str
+    licence: str
+    prompt: str
+    seed: int
+    mode: str
+    width: int
+    height: int
+    fps: float
+    units: Units
+    pose_source: PoseSource
+    used: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+class CaptureWriter:
+    """Writes a capture as the walk goes.
+
+    Raises:
+        CaptureError: the folder already holds something.
+    """
+
+    def __init__(self, folder: str | Path, provenance: Provenance) -> None:
+        self.folder = Path(folder)
+        self.provenance = provenance
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise CaptureError(
+                f"{self.folder} already exists and is not an empty folder; choose another name or remove it"
+            )
+        for name in ("frames", "depth", "labels", "masks", "confidence"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        about = {
+            "format": FORMAT,
+            **asdict(provenance),
+            "axes": "opencv: x right, y down, z forward; c2w",
+            "depth_unit": "millimetre",
+        }
+        write_atomically(self.folder / "capture.json", json.dumps(about, indent=1).encode())
+        self._transforms: list[dict[str, object]] = []
+
+    def append(self, chunk: Chunk) -> None:
+        """Add a whole chunk: its files first, then the line that makes it count.
+
+        Raises:
+            CaptureError: a frame is not of the capture's size.
+        """
+        for frame in chunk.frames:
+            self._write_frame(frame)
+        line = {
+            "chunk": chunk.index,
+            "frames": [
+                {
+                    "number": frame.number,
+                    "time_s": frame.time_s,
+                    "c2w": frame.camera.c2w.tolist(),
+                    "K": frame.camera.K.tolist(),
+                }
+                for frame in chunk.frames
+            ],
+            "controls": [asdict(control) for control in chunk.controls],
+            "events": [asdict(event) for event in chunk.events],
+        }
+        with (self.folder / "chunks.jsonl").open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._transforms += [
+            _transform(frame.number, frame.camera, has_depth=frame.depth is not None) for frame in chunk.frames
+        ]
+        write_atomically(self.folder / "transforms.json", _transforms_json(self.provenance, self._transforms))
+
+    def _write_frame(self, frame: Frame) -> None:
+        about, name = self.provenance, f"{frame.number:06d}"
+        if (frame.camera.width, frame.camera.height) != (about.width, about.height):
+            raise CaptureError(
+                f"frame {frame.number} is {frame.camera.width}x{frame.camera.height}, the capture {about.width}x{about.height}"
+            )
+        data = frame.data if frame.encoding is Encoding.PNG else png.encode(frame.image)
+        (self.folder / f"frames/{name}.png").write_bytes(data)
+        if frame.depth is not None:
+            np.save(self.folder / f"depth/{name}.npy", frame.depth * np.float32(1000))
+        if frame.labels is not None:
+            (self.folder / f"labels/{name}.png").write_bytes(png.encode(frame.labels))
+            lasting = np.where(frame.labels & (Label.SKY | Label.MOVING), 0, 255).astype(np.uint8)
+            (self.folder / f"masks/{name}.png").write_bytes(png.encode(lasting))
+        if frame.confidence is not None:
+            (self.folder / f"confidence/{name}.png").write_bytes(png.encode(frame.confidence))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CapturedFrame:
+    """A frame of a capture: its camera is at hand, its pictures are read when asked for.
+
+    Attributes:
+        folder: the capture it lies in.
+        number: counted from the session's start.
+        chunk: the chunk it belongs to.
+        time_s: its time in the world.
+        camera: pose and intrinsics, OpenCV axes.
+    """
+
+    folder: Path
+    number: int
+    chunk: int
+    time_s: float
+    camera: Camera
+
+    def image(self) -> NDArray[np.uint8]:
+        """The picture, [H, W, 3] uint8 sRGB."""
+        image = self._png("frames", required=True)
+        assert image is not None
+        return image
+
+    def depth(self) -> NDArray[np.float32] | None:
+        """Depth along +z, [H, W] float32, the capture's units; 0 where there is none. None if the walk had no depth."""
+        path = self.folder / f"depth/{self.number:06d}.npy"
+        if not path.exists():
+            return None
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise CaptureError(f"{path}: not a depth map: {error}") from error
+        if stored.shape != (self.camera.height, self.camera.width) or stored.dtype != np.float32:
+            raise CaptureError(
+                f"{path}: must be float32 [{self.camera.height}, {self.camera.width}], got {stored.dtype} {list(stored.shape)}"
+            )
+        return np.asarray(stored) / np.float32(1000)
+
+    def labels(self) -> NDArray[np.uint8] | None:
+        """Bits of `keepworld.frames.Label`, [H, W] uint8; None if the walk had none."""
+        return self._png("labels")
+
+    def confidence(self) -> NDArray[np.uint8] | None:
+        """How sure depth and colour are, [H, W] uint8, 255 = sure; None if the walk had none."""
+        return self._png("confidence")
+
+    def lasting(self) -> NDArray[np.bool_]:
+        """Where the pixel belongs to the lasting world: neither sky nor moving, [H, W]. All of it if there are no labels."""
+        labels = self.labels()
+        if labels is None:
+            return np.ones((self.camera.height, self.camera.width), np.bool_)
+        return (labels & (Label.SKY | Label.MOVING)) == 0
+
+    def _png(self, kind: str, *, required: bool = False) -> NDArray[np.uint8] | None:
+        path = self.folder / f"{kind}/{self.number:06d}.png"
+        if not path.exists():
+            if required:
+                raise CaptureError(f"{path} is missing")
+            return None
+        width, height = self.camera.width, self.camera.height
+        try:
+            image = png.decode(path.read_bytes(), max_pixels=width * height)
+        except ValueError as error:
+            raise CaptureError(f"{path}: {error}") from error
+        if image.shape[:2] != (height, width) or (image.ndim == 3) != (kind == "frames"):
+            raise CaptureError(
+                f"{path}: a {width}x{height} {'RGB' if kind == 'frames' else 'grey'} picture was wanted, got {list(image.shape)}"
+            )
+        return image
+
+
+class Capture:
+    """A capture on disk, opened for reading.
+
+    Attributes:
+        folder: where it lies.
+        provenance: what made it.
+        frames: every frame of every whole chunk, in order.
+        events: (chunk, event) for each event on the way.
+
+    Raises:
+        CaptureError: the folder is not a capture, or a file in it is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.provenance = _read_provenance(self.folder)
+        self.frames: list[CapturedFrame] = []
+        self.events: list[tuple[int, EventRecord]] = []
+        self.controls: list[Control] = []
+        for line in _read_chunks(self.folder):
+            self._add_chunk(line)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        about = self.provenance
+        return f"<Capture {self.folder}: {len(self)} frames {about.width}x{about.height}, {about.family} {about.prompt!r} seed {about.seed}>"
+
+    @cached_property
+    def c2ws(self) -> NDArray[np.float64]:
+        """Camera to world of every frame, [N, 4, 4], OpenCV axes."""
+        return np.stack([frame.camera.c2w for frame in self.frames])
+
+    def _add_chunk(self, line: Mapping[str, object]) -> None:
+        about = self.provenance
+        try:
+            chunk = int(line["chunk"])  # type: ignore[call-overload]
+            frames = [
+                CapturedFrame(
+                    folder=self.folder,
+                    number=int(frame["number"]),
+                    chunk=chunk,
+                    time_s=float(frame["time_s"]),
+                    camera=Camera(
+                        c2w=np.asarray(frame["c2w"], np.float64),
+                        K=np.asarray(frame["K"], np.float64),
+                        width=about.width,
+                        height=about.height,
+                        units=about.units,
+                        source=about.pose_source,
+                    ),
+                )
+                for frame in line["frames"]  # type: ignore[attr-defined]
+            ]
+            controls = [Control(**_tuples(control)) for control in line["controls"]]  # type: ignore[attr-defined]
+            events = [(chunk, EventRecord(**event)) for event in line["events"]]  # type: ignore[attr-defined]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CaptureError(f"{self.folder}/chunks.jsonl: a chunk is damaged: {error!r}") from error
+        self.frames += frames
+        self.controls += controls
+        self.events += events
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Open a capture; the same as calling the class."""
+        return cls(folder)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: into a temporary neighbour first, then renamed."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _tuples(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _read_provenance(folder: Path) -> Provenance:
+    path = folder / "capture.json"
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise CaptureError(f"{path} is too large")
+        about = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CaptureError(f"{folder} is not a capture: it has no capture.json") from error
+    except (ValueError, OSError) as error:
+        raise CaptureError(f"{path} cannot be read: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CaptureError(f"{path} is not of format {FORMAT}")
+    try:
+        known = {field.name: about[field.name] for field in fields(Provenance)}
+        known |= {"units": Units(known["units"]), "pose_source": PoseSource(known["pose_source"])}
+        provenance = Provenance(**_tuples(known))  # type: ignore[arg-type]
+        sides_are_sane = all(
+            isinstance(side, int) and 0 < side <= _MAX_SIDE for side in (provenance.width, provenance.height)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CaptureError(f"{path} is damaged: {error!r}") from error
+    if not sides_are_sane or not (
+        isinstance(provenance.fps, int | float) and math.isfinite(provenance.fps) and provenance.fps > 0
+    ):
+        raise CaptureError(f"{path}: width, height and fps must be sane numbers")
+    return provenance
+
+
+def _read_chunks(folder: Path) -> Iterator[Mapping[str, object]]:
+    """Give the chunks, leaving out a last line that was cut off."""
+    path = folder / "chunks.jsonl"
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                line = json.loads(raw)
+            except ValueError as error:
+                raise CaptureError(f"{path} is damaged: {error}") from error
+            if not isinstance(line, dict):
+                raise CaptureError(f"{path} is damaged: a line is not an object")
+            yield line
+
+
+def _transform(number: int, camera: Camera, *, has_depth: bool) -> dict[str, object]:
+    """One entry of nerfstudio's transforms.json: OpenGL camera axes, world Z up."""
+    name = f"{number:06d}"
+    entry: dict[str, object] = {
+        "file_path": f"frames/{name}.png",
+        "transform_matrix": convert_c2w(camera.c2w, to="nerfstudio").tolist(),
+        "mask_path": f"masks/{name}.png",
+    }
+    if has_depth:
+        entry["depth_file_path"] = f"depth/{name}.npy"
+    return entry | {"fl_x": camera.K[0, 0], "fl_y": camera.K[1, 1], "cx": camera.K[0, 2], "cy": camera.K[1, 2]}
+
+
+def _transforms_json(about: Provenance, transforms: Sequence[Mapping[str, object]]) -> bytes:
+    # Without applied_transform a reader may assume one of its own; this is the 3x4 identity.
+    content = {
+        "camera_model": "OPENCV", "w": about.width, "h": about.height, "k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0,
+        "orientation_override": "none", "applied_transform": np.eye(4)[:3].tolist(), "frames": list(transforms),
+    }  # fmt: skip
+    return json.dumps(content).encode()
