@@ -1,0 +1,10 @@
+"""``keepworld export``: Export a capture."""
+
+from __future__ import annotations
+
+from keepworld.cli.forward import become
+
+
+def main(arguments: list[str]) -> int:
+    """Export a capture with the arguments of ``python -m keepworld_exporters``."""
+    become("keepworld_exporters", arguments, extra="export")

@@ -1,0 +1,60 @@
+"""``keepworld models``: the world families of a server."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import asdict
+
+from keepworld.cli import OK, USAGE, add_url_argument, command_parser, print_json
+from keepworld.client import FamilyCapabilities
+from keepworld.sync import Client
+
+EXAMPLES = """\
+  keepworld models                 a line each
+  keepworld models diorama         sizes, axes, and all the words its prompts and events know
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """List the families, or describe one."""
+    parser = command_parser(
+        "models", "What the server's world families can do, and the words they know.", examples=EXAMPLES
+    )
+    parser.add_argument("name", nargs="?", help="describe this one in full")
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    add_url_argument(parser)
+    options = parser.parse_args(arguments)
+    with Client(options.url) as client:
+        families = {family.name: family for family in client.capabilities().families}
+    if options.name is not None and options.name not in families:
+        print(f"no family {options.name!r}; there are: {', '.join(families)}")
+        return USAGE
+    chosen = list(families.values()) if options.name is None else [families[options.name]]
+    if options.json:
+        print_json([asdict(family) for family in chosen])
+    elif options.name is None:
+        for family in chosen:
+            print(f"{family.name} {family.version}  {family.summary}")
+    else:
+        describe(chosen[0])
+    return OK
+
+
+def describe(family: FamilyCapabilities) -> None:
+    """Print all there is to know of a family."""
+    print(f"{family.name} {family.version}: {family.summary}\n")
+    print(f"licence   {family.licence}")
+    print(f"units     {family.units}; poses are {family.pose_source}; depth: {'yes' if family.has_depth else 'no'}")
+    print(
+        f"sizes     {', '.join(f'{width}x{height}' for width, height in family.sizes)}; multiples of {family.size_multiple}"
+    )
+    print(
+        f"speed     {family.move_rate:g} units/s, {math.degrees(family.turn_rate):g} degrees/s; {family.fps:g} frames/s"
+    )
+    for mode, axes in family.modes.items():
+        print(f"mode      {mode}: {', '.join(axes)}")
+    for title, words in (("prompts", family.prompt_words), ("events", family.event_phrases)):
+        print(f"\n{title}")
+        for heading, known in words.items():
+            print(textwrap.fill(f"  {heading}: {', '.join(known)}", width=110, subsequent_indent=" " * 4))

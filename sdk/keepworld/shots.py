@@ -1,0 +1,152 @@
+"""Shots: walks described in a file, made one after the other. One JSON object a shot.
+
+    {"name": "abbey", "prompt": "mossy ruined abbey, morning fog", "seed": 42, "size": "512x288", "mode": "walk",
+     "walk": "forward 6s, look left 90deg", "events": [{"text": "night falls", "at_s": 4, "ramp_s": 3}]}
+
+Instead of `walk` a shot can have `path`, a file of cameras, with `frame`, the convention it is in (see `keepworld.paths`).
+A file holds one shot, a list of them, or one a line (.jsonl).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keepworld import paths
+from keepworld.capture import Capture
+from keepworld.sync import Client
+
+_MAX_FILE_BYTES = 16 * 2**20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShotEvent:
+    """Something prompted to happen `at_s` seconds into a shot."""
+
+    text: str
+    at_s: float
+    ramp_s: float = 2.0
+    duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("at_s", self.at_s), ("ramp_s", self.ramp_s), ("duration_s", self.duration_s)):
+            if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} of the event {self.text!r} must be seconds, 0 or more, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shot:
+    """One walk to make.
+
+    Attributes:
+        name: of the capture's folder: letters, digits, dots, dashes and underscores.
+        prompt: the world, in words.
+        walk: motion words, as in "forward 6s, look left 90deg"; or None with `path`.
+        path: a file of cameras to follow.
+        frame: the convention `path` is in; None: as the file says.
+        seed, size, mode, model: None is the family's choice.
+        events: what happens on the way.
+
+    Raises:
+        ValueError: a field is missing, or not what it should be.
+    """
+
+    name: str
+    prompt: str
+    walk: str | None = None
+    path: str | None = None
+    frame: str | None = None
+    seed: int | None = None
+    size: tuple[int, int] | None = None
+    mode: str | None = None
+    model: str = "diorama"
+    events: tuple[ShotEvent, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ValueError(f"name must be letters, digits, '.', '_' or '-', got {self.name!r}")
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise ValueError(f"shot {self.name}: prompt must be some words, got {self.prompt!r}")
+        if (self.walk is None) == (self.path is None):
+            raise ValueError(f"shot {self.name}: exactly one of walk and path is needed")
+
+    def make(self, client: Client, folder: str | Path, *, progress: bool = False) -> Capture:
+        """Open the world, walk as described, and keep it in `folder`.
+
+        Raises:
+            KeepworldError: the server refused something, or the folder is in use.
+        """
+        cameras = None if self.path is None else paths.load(self.path, frame=self.frame)
+        with client.sessions.open(
+            text=self.prompt,
+            model=self.model,
+            seed=self.seed,
+            size=self.size,
+            mode=self.mode,
+            record=folder,
+            progress=progress,
+        ) as session:
+            for event in self.events:
+                session.event(event.text, at=event.at_s, ramp=event.ramp_s, duration=event.duration_s)
+            if cameras is not None:
+                session.follow(cameras)
+            else:
+                assert self.walk is not None
+                session.steer(self.walk)
+            return session.capture()
+
+
+def read(file: str | Path) -> list[Shot]:
+    """Read the shots of a file; all of them are checked before any is given.
+
+    Raises:
+        ValueError: the file is not JSON, or a shot in it is wrong; says which.
+        OSError: it cannot be read.
+    """
+    file = Path(file)
+    if file.stat().st_size > _MAX_FILE_BYTES:
+        raise ValueError(f"{file} is larger than {_MAX_FILE_BYTES} bytes")
+    text = file.read_text()
+    try:
+        content = (
+            [json.loads(line) for line in text.splitlines() if line.strip()]
+            if file.suffix == ".jsonl"
+            else json.loads(text)
+        )
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from error
+    entries = content if isinstance(content, list) else [content]
+    shots = [
+        from_dict(entry, default_name=f"{file.stem}-{number}" if len(entries) > 1 else file.stem)
+        for number, entry in enumerate(entries, 1)
+    ]
+    names = [shot.name for shot in shots]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{file}: two shots have the same name")
+    return shots
+
+
+def from_dict(entry: object, *, default_name: str) -> Shot:
+    """Make a shot from a JSON object.
+
+    Raises:
+        ValueError: a field is missing, unknown or of the wrong kind.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"a shot must be a JSON object, got {type(entry).__name__}")
+    values = {"name": default_name, **entry}
+    if isinstance(values.get("size"), str):
+        width, _, height = values["size"].partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise ValueError(f"shot {values['name']}: size must look like 512x288, got {values['size']!r}")
+        values["size"] = (int(width), int(height))
+    try:
+        values["events"] = tuple(ShotEvent(**event) for event in values.get("events", ()))
+        return Shot(**values)
+    except TypeError as error:
+        raise ValueError(f"shot {values['name']}: {error}") from error
