@@ -21,6 +21,9 @@ EXAMPLES = """\
 PROMPT = "meadow village with a windmill by a lake, summer morning"
 
 
+COLUMNS = ("   size", "encoding", "chunks", "draw fps", "stream fps", "overhead ms p50", "p99", "kB/frame")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One measurement: a walk of some chunks, the first left out.
@@ -68,19 +71,12 @@ def main(arguments: list[str]) -> int:
     with Client(options.url) as client:
         if not options.json:
             print(f"{machine()}\n{options.model}: {PROMPT!r}, seed 1, one session as fast as possible\n")
-            print(
-                f"{'size':>9} {'encoding':>8} {'chunks':>6} {'draw fps':>9} {'stream fps':>10} {'overhead ms p50':>16} {'p99':>6} {'kB/frame':>9}"
-            )
+            print("  ".join(COLUMNS))
         for frame_size in options.sizes:
             for encoding in options.encodings:
-                row = measure(client, options.model, frame_size, encoding, options.chunks)
-                rows.append(row)
+                rows.append(measure(client, options.model, frame_size, encoding, options.chunks))
                 if not options.json:
-                    print(
-                        f"{row.size:>9} {row.encoding:>8} {row.chunks:>6} {row.draw_fps:>9.1f} {row.stream_fps:>10.1f} "
-                        f"{row.overhead_p50_ms:>16.1f} {row.overhead_p99_ms:>6.1f} {row.frame_bytes / 1000:>9.1f}",
-                        flush=True,
-                    )
+                    print(format_row(rows[-1]), flush=True)
     if options.json:
         print_json({"machine": machine(), "model": options.model, "rows": [asdict(row) for row in rows]})
     return OK
@@ -111,6 +107,21 @@ def measure(client: Client, model: str, frame_size: tuple[int, int], encoding: s
         overhead_p99_ms=float(np.percentile(overheads, 99)),
         frame_bytes=sum(len(frame.data) for chunk in kept for frame in chunk.frames) // frames,
     )
+
+
+def format_row(row: Row) -> str:
+    """Set a row's cells under `COLUMNS`."""
+    cells = (
+        row.size,
+        row.encoding,
+        str(row.chunks),
+        f"{row.draw_fps:.1f}",
+        f"{row.stream_fps:.1f}",
+        f"{row.overhead_p50_ms:.1f}",
+        f"{row.overhead_p99_ms:.1f}",
+        f"{row.frame_bytes / 1000:.1f}",
+    )
+    return "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(cells, COLUMNS, strict=True))
 
 
 def chunk_count(text: str) -> int:

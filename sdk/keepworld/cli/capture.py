@@ -14,7 +14,7 @@ from keepworld.sync import Client
 
 EXAMPLES = """\
   keepworld capture abbey --prompt "mossy ruined abbey, morning fog" --walk "forward 6s, look left 90deg, forward 4s"
-  keepworld capture night --prompt "fishing village by the sea" --walk "forward 8s" --event "2: night falls" --event "5: fireworks"
+  keepworld capture night --prompt "village by the sea" --walk "forward 8s" --event "2: night falls" --event "5: fireworks"
   keepworld capture again --prompt "pine forest" --seed 7 --path transforms.json --mode fly
 """
 

@@ -66,9 +66,9 @@ def keep(shot: Shot, folder: Path, *, quiet: bool) -> Exported:
         say(f"     and {shot.events[0].at_s:g} s in: {shot.events[0].text!r}")
         capture = shot.make(client, folder / "capture", progress=not quiet)
     about = capture.provenance
-    say(
-        f"     {len(capture)} frames {about.width}x{about.height}; words used: {', '.join(about.used)}; ignored: {', '.join(about.ignored) or 'none'}"
-    )
+    say(f"     {len(capture)} frames {about.width}x{about.height}; words used: {', '.join(about.used)}")
+    if about.ignored:
+        say(f"     words not understood: {', '.join(about.ignored)}")
     with tempfile.TemporaryDirectory() as scratch:
         truth = Path(scratch) / "truth.ply"
         say("3/4  writing the world's true surface, to measure against")
