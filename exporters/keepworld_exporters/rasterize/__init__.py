@@ -1,0 +1,1 @@
+"""Pictures of a scene: Gaussian splats, triangles and points, seen by a camera."""

@@ -1,0 +1,64 @@
+"""What an export is made of: frozen arrays in the session's frame (x right, y down, z forward), no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Points:
+    """A point cloud.
+
+    Attributes:
+        positions: [N, 3] float32, the capture's units.
+        normals: [N, 3] float32, unit length, towards the cameras that saw the point.
+        colours: [N, 3] uint8 sRGB.
+        confidence: [N] uint16, how many frames saw the point.
+    """
+
+    positions: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+    confidence: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Mesh:
+    """A triangle mesh.
+
+    Attributes:
+        vertices: [V, 3] float32, the capture's units.
+        faces: [F, 3] int32, anticlockwise seen from outside.
+        colours: [V, 3] uint8 sRGB.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    colours: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Splats:
+    """Gaussian splats, named as gsplat names them.
+
+    Attributes:
+        means: [N, 3] float32, the capture's units.
+        quats: [N, 4] float32, w x y z, unit length.
+        scales: [N, 3] float32, standard deviations, linear.
+        opacities: [N] float32 in [0, 1].
+        sh0: [N, 3] float32, spherical harmonics of degree 0: colour = 0.28209 sh0 + 0.5, sRGB.
+        shN: [N, K, 3] float32, those of the higher degrees; K is 0, 3, 8 or 15.
+    """
+
+    means: NDArray[np.float32]
+    quats: NDArray[np.float32]
+    scales: NDArray[np.float32]
+    opacities: NDArray[np.float32]
+    sh0: NDArray[np.float32]
+    shN: NDArray[np.float32]
+
+
+Scene = Points | Mesh | Splats

@@ -1,0 +1,1 @@
+"""The steps from a capture to a scene: select, depth, fuse, splats. Functions over frozen arrays."""

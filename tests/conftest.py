@@ -1,0 +1,27 @@
+"""Captures of closed-form worlds, made once a test run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from keepworld.capture import Capture
+
+from tests import scenes
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20261120)
+
+
+@pytest.fixture(scope="session")
+def letter_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    """The wall with the letter F and three coloured bars."""
+    return scenes.letter_wall(tmp_path_factory.mktemp("letter") / "walk")
+
+
+@pytest.fixture(scope="session")
+def sphere_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    """A ball of radius 0.7 m at the origin."""
+    return scenes.sphere(tmp_path_factory.mktemp("sphere") / "walk", radius=0.7, views=32)
