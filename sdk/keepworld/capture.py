@@ -180,7 +180,7 @@ class CapturedFrame:
             raise CaptureError(
                 f"{path}: must be float32 [{self.camera.height}, {self.camera.width}], got {stored.dtype} {list(stored.shape)}"
             )
-        return np.asarray(stored) / np.float32(1000)
+        return np.divide(stored, np.float32(1000), dtype=np.float32)
 
     def labels(self) -> NDArray[np.uint8] | None:
         """Bits of `keepworld.frames.Label`, [H, W] uint8; None if the walk had none."""
@@ -195,7 +195,7 @@ class CapturedFrame:
         labels = self.labels()
         if labels is None:
             return np.ones((self.camera.height, self.camera.width), np.bool_)
-        return (labels & (Label.SKY | Label.MOVING)) == 0
+        return np.equal(labels & int(Label.SKY | Label.MOVING), 0)
 
     def _png(self, kind: str, *, required: bool = False) -> NDArray[np.uint8] | None:
         path = self.folder / f"{kind}/{self.number:06d}.png"
@@ -242,7 +242,8 @@ class Capture:
 
     def __repr__(self) -> str:
         about = self.provenance
-        return f"<Capture {self.folder}: {len(self)} frames {about.width}x{about.height}, {about.family} {about.prompt!r} seed {about.seed}>"
+        made = f"{about.family} {about.prompt!r} seed {about.seed}"
+        return f"<Capture {self.folder}: {len(self)} frames {about.width}x{about.height}, {made}>"
 
     @cached_property
     def c2ws(self) -> NDArray[np.float64]:
@@ -270,7 +271,7 @@ class Capture:
                 )
                 for frame in line["frames"]  # type: ignore[attr-defined]
             ]
-            controls = [Control(**_tuples(control)) for control in line["controls"]]  # type: ignore[attr-defined]
+            controls = [Control(**_tuples(control)) for control in line["controls"]]  # type: ignore[arg-type, attr-defined]
             events = [(chunk, EventRecord(**event)) for event in line["events"]]  # type: ignore[attr-defined]
         except (KeyError, TypeError, ValueError) as error:
             raise CaptureError(f"{self.folder}/chunks.jsonl: a chunk is damaged: {error!r}") from error
@@ -291,7 +292,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         Path(name).chmod(0o644)
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -11,12 +11,28 @@
         ├── FencedError            another client attached to this session        ABORTED
         ├── WorkerError            the worker failed and the session could not be brought back   INTERNAL, DATA_LOSS
         ├── UnavailableError       no server there, or it is stopping             UNAVAILABLE, DEADLINE_EXCEEDED
+        ├── StreamStalledError     a stream fell silent: not even heartbeats came
         └── ProtocolError          client and server do not speak the same version    UNIMPLEMENTED, UNKNOWN, …
 
 Each carries `code` (a stable word), `retryable`, and `request_id` where there is one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError, Message
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+_MAX_DETAIL_BYTES = 64 * 2**10
+_MAX_DETAILS = 16
+_MAX_MESSAGE_CHARS = 2000
+_MAX_WORD_CHARS = 200
 
 
 class KeepworldError(Exception):
@@ -58,3 +74,168 @@ class ExportError(KeepworldError):
     """An export failed; the capture is untouched."""
 
     code = "EXPORT"
+
+
+class ServerError(KeepworldError):
+    """The server said no, or nothing."""
+
+    code = "SERVER"
+
+
+class InvalidRequestError(ServerError):
+    """The server refused a request; `field` is the path of the field at fault, where there is one."""
+
+    code = "INVALID_REQUEST"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, code: str | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(f"{field}: {message}" if field else message, code=code, request_id=request_id)
+        self.field = field
+
+
+class NotFoundError(ServerError):
+    """No such session, or not yours."""
+
+    code = "NOT_FOUND"
+
+
+class CapacityError(ServerError):
+    """The server is full; `retry_after_s` says when to come back, None if it did not say."""
+
+    code = "CAPACITY"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.retry_after_s = retry_after_s
+
+
+class FencedError(ServerError):
+    """Another client attached to this session, which ended this stream."""
+
+    code = "FENCED"
+
+
+class WorkerError(ServerError):
+    """The worker failed, and the session could not be brought back."""
+
+    code = "WORKER"
+
+
+class UnavailableError(ServerError):
+    """No server is there, it is stopping, or it did not answer in time."""
+
+    code = "UNAVAILABLE"
+    retryable = True
+
+
+class StreamStalledError(ServerError):
+    """A stream fell silent: not even heartbeats came."""
+
+    code = "STREAM_STALLED"
+    retryable = True
+
+
+class ProtocolError(ServerError):
+    """Client and server do not speak the same version, or one of them does not keep to it."""
+
+    code = "PROTOCOL"
+
+
+_BY_STATUS: dict[str, type[ServerError]] = {
+    "INVALID_ARGUMENT": InvalidRequestError,
+    "OUT_OF_RANGE": InvalidRequestError,
+    "ALREADY_EXISTS": InvalidRequestError,
+    "FAILED_PRECONDITION": InvalidRequestError,
+    "NOT_FOUND": NotFoundError,
+    "RESOURCE_EXHAUSTED": CapacityError,
+    "ABORTED": FencedError,
+    "INTERNAL": WorkerError,
+    "DATA_LOSS": WorkerError,
+    "UNAVAILABLE": UnavailableError,
+    "DEADLINE_EXCEEDED": UnavailableError,
+}
+
+
+@contextmanager
+def from_grpc(request_id: str | None = None) -> Iterator[None]:
+    """Turn gRPC's errors into ours; works around awaits as well."""
+    from grpc.aio import AioRpcError, UsageError
+
+    try:
+        yield
+    except AioRpcError as error:
+        raise _translate(error, request_id) from error
+    except UsageError as error:
+        raise UnavailableError(f"the connection is closed: {error}", request_id=request_id) from error
+
+
+@dataclass(slots=True)
+class _Details:
+    """What the details of a status say."""
+
+    reason: str | None = None
+    field: str | None = None
+    description: str | None = None
+    retry_after_s: float | None = None
+
+
+def _translate(error: grpc.aio.AioRpcError, request_id: str | None) -> ServerError:
+    status = error.code().name
+    kind = _BY_STATUS.get(status, ProtocolError)
+    details = _read_details(error)
+    message = printable(error.details() or "") or f"the server answered {status} without a word"
+    if kind is InvalidRequestError:
+        message = details.description or message
+        return InvalidRequestError(message, field=details.field, code=details.reason, request_id=request_id)
+    if kind is CapacityError:
+        after = details.retry_after_s
+        return CapacityError(message, retry_after_s=after, code=details.reason, request_id=request_id)
+    code = details.reason or ("DEADLINE" if status == "DEADLINE_EXCEEDED" else None)
+    return kind(message, code=code, request_id=request_id)
+
+
+def _read_details(error: grpc.aio.AioRpcError) -> _Details:
+    """Read google.rpc.Status out of the trailing metadata; whatever is damaged or too large says nothing."""
+    from keepworld.v1 import status_pb2
+
+    found = _Details()
+    trailer = next((value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"), b"")
+    if not isinstance(trailer, bytes) or len(trailer) > _MAX_DETAIL_BYTES:
+        return found
+    status = status_pb2.ErrorStatus()
+    if not _parsed(status, trailer):
+        return found
+    for detail in status.details[:_MAX_DETAILS]:
+        kind = detail.type_url.rpartition("/")[2]
+        if kind == "google.rpc.ErrorInfo" and _parsed(info := status_pb2.ErrorReason(), detail.value):
+            found.reason = printable(info.reason, _MAX_WORD_CHARS) or None
+        elif kind == "google.rpc.BadRequest" and _parsed(bad := status_pb2.FieldViolations(), detail.value):
+            for violation in bad.field_violations[:1]:
+                found.field = printable(violation.field, _MAX_WORD_CHARS) or None
+                found.description = printable(violation.description) or None
+        elif kind == "google.rpc.RetryInfo" and _parsed(retry := status_pb2.RetryDelay(), detail.value):
+            delay = retry.retry_delay.seconds + retry.retry_delay.nanos * 1e-9
+            found.retry_after_s = min(max(delay, 0.0), 86_400.0)
+    return found
+
+
+def _parsed(message: Message, data: bytes) -> bool:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return False
+    return True
+
+
+def printable(text: str, limit: int = _MAX_MESSAGE_CHARS) -> str:
+    """Text from elsewhere as it can safely be shown: no control characters, no more than `limit` characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:limit]).strip()

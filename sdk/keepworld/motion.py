@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def step_on_ground(c2w: NDArray[np.float64], control: Control, rates: Rates, dt:
     right, forward = c2w[:3, 0] * [1, 0, 1], c2w[:3, 2] * [1, 0, 1]
     if np.linalg.norm(forward) < 1e-6:  # looking straight up or down: the camera's own vertical is level then
         forward = c2w[:3, 1] * [1, 0, 1] * math.copysign(1.0, float(c2w[1, 2]))
-    right, forward = right / max(np.linalg.norm(right), 1e-9), forward / np.linalg.norm(forward)
+    right, forward = right / max(float(np.linalg.norm(right)), 1e-9), forward / np.linalg.norm(forward)
     distance = rates.move * control.speed * dt
     return np.asarray((right * control.move[0] + forward * control.move[2]) * distance)
 
@@ -124,12 +124,13 @@ class Segment:
 
 
 _TERM = re.compile(
-    r"^(?P<verb>forward|backward|back|left|right|up|down|(?:look|turn) (?:left|right|up|down)|(?:lean|roll) (?:left|right)|wait|stay)"
+    r"^(?P<verb>forward|backward|back|left|right|up|down|wait|stay"
+    r"|(?:look|turn) (?:left|right|up|down)|(?:lean|roll) (?:left|right))"
     r"(?: (?P<amount>\d+(?:\.\d+)?) ?(?P<unit>s|sec|seconds?|m|metres?|meters?|deg|degrees?|°|frames?))?"
     r"(?: at (?P<speed>\d+(?:\.\d+)?)x)?$"
 )
 _DIRECTIONS: dict[str, tuple[str, int, float]] = {
-    "forward": ("move", 2, 1), "backward": ("move", 2, -1), "back": ("move", 2, -1),
+    "forward": ("move", 2, 1), "back": ("move", 2, -1),
     "left": ("move", 0, -1), "right": ("move", 0, 1), "up": ("move", 1, -1), "down": ("move", 1, 1),
     "look left": ("turn", 0, -1), "look right": ("turn", 0, 1), "look up": ("turn", 1, 1), "look down": ("turn", 1, -1),
     "roll left": ("turn", 2, -1), "roll right": ("turn", 2, 1),
@@ -144,8 +145,8 @@ GRAMMAR = (
 def parse(text: str, *, rates: Rates, fps: float) -> list[Segment]:
     """Read a walk written in words, such as ``"forward 6s, look left 90deg, forward 4m"``.
 
-    Amounts in metres and degrees are exact: the deflection is lowered a little so that they fill whole frames. Moves
-    joined by ``+`` happen together and take as long as the longest of them.
+    Amounts are exact: the deflection is lowered a little so that they fill whole frames. Moves joined by ``+`` happen
+    together and take as long as the longest of them; the shorter ones are slowed down to that.
 
     Raises:
         ValueError: a step is not in the grammar (`GRAMMAR`), has no length, or asks for more than full deflection.
@@ -158,49 +159,75 @@ def parse(text: str, *, rates: Rates, fps: float) -> list[Segment]:
     return segments
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One move of a step: `frames` at full deflection, or None for as long as the step lasts."""
+
+    verb: str
+    frames: float | None
+    speed: float
+
+
 def _parse_step(step: str, rates: Rates, fps: float) -> Segment:
     moves = [_parse_move(part.strip(), step, rates, fps) for part in step.split("+")]
-    lengths = [frames for _, frames, _ in moves if frames is not None]
+    lengths = [move.frames for move in moves if move.frames is not None]
     if not lengths:
         raise ValueError(f"{step!r} has no length: say how long, as in '{step} 3s'")
+    if max(lengths) > MAX_SCRIPT_FRAMES:
+        raise ValueError(f"{step!r} takes {max(lengths):.0f} frames; a walk must be at most {MAX_SCRIPT_FRAMES}")
     num_frames = max(1, math.ceil(max(lengths) - 1e-9))
-    control = NEUTRAL
-    for verb, _, (amount, speed) in moves:
-        if verb == "wait":
+    speed = max((move.speed for move in moves if _kind(move.verb) == "move"), default=1.0)
+    values = {"move": [0.0, 0.0, 0.0], "turn": [0.0, 0.0, 0.0]}
+    for move in moves:
+        if move.verb == "wait":
             continue
-        kind, axis, sign = _DIRECTIONS[verb]
-        rate = rates.move * speed if kind == "move" else rates.turn
-        deflection = 1.0 if amount is None else amount / (rate * num_frames / fps)
-        values = list(getattr(control, kind))
-        values[axis] += sign * min(1.0, deflection)
-        control = replace(control, **{kind: tuple(values)}, speed=speed if kind == "move" else control.speed)
-    return Segment(control, num_frames)
+        kind, axis, sign = _DIRECTIONS[move.verb]
+        deflection = 1.0 if move.frames is None else min(1.0, move.frames / num_frames)
+        values[kind][axis] += sign * deflection * (move.speed / speed if kind == "move" else 1.0)
+    if any(abs(value) > 1 for value in values["move"] + values["turn"]):
+        raise ValueError(f"{step!r} asks for more than full deflection; join moves of different directions")
+    return Segment(Control(move=_vector(values["move"]), turn=_vector(values["turn"]), speed=speed), num_frames)
 
 
-def _parse_move(move: str, step: str, rates: Rates, fps: float) -> tuple[str, float | None, tuple[float | None, float]]:
-    """Read one move: its verb, how many frames it needs, and its (amount to cover in all, speed)."""
+def _parse_move(move: str, step: str, rates: Rates, fps: float) -> _Move:
     match = _TERM.match(re.sub(r"\s+", " ", move))
     if match is None:
         raise ValueError(f"cannot read {move!r} in {step!r}; {GRAMMAR}")
     verb = match["verb"].replace("turn ", "look ").replace("lean ", "roll ").replace("stay", "wait")
+    verb = verb.replace("backward", "back")
     speed = float(match["speed"] or 1)
     if not 0 < speed <= MAX_SPEED:
         raise ValueError(f"the speed in {step!r} must be in (0, {MAX_SPEED:g}]")
+    if match["speed"] and _kind(verb) != "move":
+        raise ValueError(f"{move!r} cannot have a speed: it is for moving, not for turning or waiting")
     if match["amount"] is None:
-        return verb, None, (None, speed)
-    amount, unit = float(match["amount"]), match["unit"]
+        return _Move(verb, None, speed)
+    return _Move(verb, _frames_for(move, verb, float(match["amount"]), match["unit"], speed, rates, fps), speed)
+
+
+def _frames_for(move: str, verb: str, amount: float, unit: str, speed: float, rates: Rates, fps: float) -> float:
+    """How many frames of full deflection an amount takes."""
     if unit.startswith("s"):
-        return verb, amount * fps, (None, speed)
+        return amount * fps
     if unit.startswith("f"):
-        return verb, amount, (None, speed)
-    wanted = "m" if _DIRECTIONS.get(verb, ("wait",))[0] == "move" else "deg"
-    if verb == "wait" or (unit[0] != wanted[0] and not (wanted == "deg" and unit == "°")):
-        raise ValueError(
-            f"{move!r} cannot be measured in {unit}; use s, frames{'' if verb == 'wait' else ' or ' + wanted}"
-        )
-    if wanted == "deg":
-        amount = math.radians(amount)
-    return verb, amount / (rates.move * speed if wanted == "m" else rates.turn) * fps, (amount, speed)
+        return amount
+    kind = _kind(verb)
+    if kind == "move" and unit.startswith("m"):
+        return amount / (rates.move * speed) * fps
+    if kind == "turn" and unit[0] in "d°":
+        return math.radians(amount) / rates.turn * fps
+    units = {"move": "s, frames or m", "turn": "s, frames or deg", "wait": "s or frames"}[kind]
+    raise ValueError(f"{move!r} cannot be measured in {unit}; use {units}")
+
+
+def _kind(verb: str) -> str:
+    """Whether a verb is a "move", a "turn" or a "wait"."""
+    return "wait" if verb == "wait" else _DIRECTIONS[verb][0]
+
+
+def _vector(values: Sequence[float]) -> Vector:
+    x, y, z = values
+    return (x, y, z)
 
 
 def _about(axis: int, angle: float) -> NDArray[np.float64]:
