@@ -14,6 +14,7 @@ from keepworld_runtime.sampling.noise import generator
 Floats = NDArray[np.float64]
 
 _HALF_VIEW = 0.42  # radians to either side that surely are in the picture
+_FEW = 60  # of a scene's many spots that are looked at closely
 _APART = 3.0  # metres between two things
 
 
@@ -78,8 +79,8 @@ def choose(place: Place, viewer: Viewer, *, distance: float, names: Iterable[str
     """
     angle, away = np.meshgrid(np.linspace(-_HALF_VIEW, _HALF_VIEW, 15), distance * np.linspace(0.6, 1.8, 13))
     x, z = viewer.ahead(away.ravel(), angle.ravel())
-    own = [place.spots[name] for name in names if name in place.spots and len(place.spots[name])]
-    named = np.concatenate([spots[:, [0, 2]] for spots in own]) if own else np.zeros((0, 2))
+    own = [_in_view(place.spots[name], viewer, distance)[:, [0, 2]] for name in names if name in place.spots]
+    named = np.concatenate([*own, np.zeros((0, 2))])
     x, z = np.concatenate([x, named[:, 0]]), np.concatenate([z, named[:, 1]])
     y = place.ground(x, z)
     cost = _cost(place, viewer, np.stack([x, y, z], -1), distance)
@@ -94,21 +95,32 @@ def choose_among(place: Place, viewer: Viewer, name: str, *, distance: float) ->
     spots = place.spots.get(name)
     if spots is None or not len(spots):
         return None
+    spots = _in_view(spots, viewer, distance)
     x, y, z = spots[int(np.argmin(_cost(place, viewer, spots, distance)))]
     return Spot(float(x), float(y), float(z), _facing(viewer, x, z))
 
 
+def _in_view(spots: Floats, viewer: Viewer, distance: float) -> Floats:
+    """The few of many spots [N, 3] that suit a viewer best as far as distance and direction go."""
+    return spots[np.argsort(_remoteness(viewer, spots, distance), kind="stable")[:_FEW]]
+
+
 def _cost(place: Place, viewer: Viewer, points: Floats, distance: float) -> Floats:
     """How ill each point [N, 3] suits a viewer who should see it `distance` metres away, [N]."""
-    x, _, z = points.T
-    dx, dz = x - viewer.c2w[0, 3], z - viewer.c2w[2, 3]
+    cost = _remoteness(viewer, points, distance) + 1.5 * _hidden(place, viewer, points)
+    for taken_x, taken_z in viewer.taken:
+        cost += 3.0 * (np.hypot(points[:, 0] - taken_x, points[:, 2] - taken_z) < _APART)
+    return np.asarray(cost + 0.12 * generator(viewer.seed, "place", viewer.entry).random(len(points)))
+
+
+def _remoteness(viewer: Viewer, points: Floats, distance: float) -> Floats:
+    """How far each point [N, 3] is from being `distance` metres straight ahead, [N]; 0 is there, 1 still well in view."""
+    dx, dz = points[:, 0] - viewer.c2w[0, 3], points[:, 2] - viewer.c2w[2, 3]
     away = np.hypot(dx, dz)
     off = np.abs((np.arctan2(dx, dz) - viewer.heading + np.pi) % (2 * np.pi) - np.pi)
-    cost = 1.2 * np.abs(np.log(np.maximum(away, 0.5) / distance)) + off + 3.0 * np.maximum(off - _HALF_VIEW, 0.0)
-    cost += 1.5 * _hidden(place, viewer, points)
-    for taken_x, taken_z in viewer.taken:
-        cost += 3.0 * (np.hypot(x - taken_x, z - taken_z) < _APART)
-    return np.asarray(cost + 0.12 * generator(viewer.seed, "place", viewer.entry).random(len(points)))
+    return np.asarray(
+        1.2 * np.abs(np.log(np.maximum(away, 0.5) / distance)) + off + 3.0 * np.maximum(off - _HALF_VIEW, 0.0)
+    )
 
 
 def _hidden(place: Place, viewer: Viewer, points: Floats) -> Floats:

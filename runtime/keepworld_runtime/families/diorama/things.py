@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,22 +13,13 @@ from keepworld_runtime.families.diorama import creature_meshes, thing_meshes
 from keepworld_runtime.families.diorama.meshes import Mesh, join
 from keepworld_runtime.families.diorama.placing import Place, Spot, Viewer, choose, choose_among
 from keepworld_runtime.families.diorama.routes import Route, along_path, circle
+from keepworld_runtime.families.diorama.shown import Shown
 from keepworld_runtime.families.diorama.spec import Part
+from keepworld_runtime.families.diorama.spectacles import Explosion, Fireworks, embers
 from keepworld_runtime.sampling.noise import generator
 
 Floats = NDArray[np.float64]
-Light = tuple[float, float, float, float, float, float, float]  # position, linear RGB power, reach
-
 _FIRE, _LANTERN = (7.0, 2.9, 0.75), (3.0, 1.75, 0.7)
-
-
-@dataclass(slots=True)
-class Shown:
-    """What there is to draw at an instant: parts that stand still, parts that do not, and lights."""
-
-    lasting: list[Part] = field(default_factory=list)
-    moving: list[Part] = field(default_factory=list)
-    lights: list[Light] = field(default_factory=list)
 
 
 class Thing(Protocol):
@@ -80,6 +71,7 @@ class Standing:
         if flame.size:
             fire = thing_meshes.flame(time_s, flame.size * amount)
             shown.moving.append(fire.placed(spot.x, -spot.y, spot.z, yaw=spot.yaw).to_session())
+            embers(shown, spot, time_s, amount)
         flicker = 1.0 + (0.11 * np.sin(9.1 * time_s) + 0.07 * np.sin(15.7 * time_s + 1.0)) * (
             1.0 if flame.size else 0.25
         )
@@ -254,4 +246,5 @@ def _birds(place: Place, viewer: Viewer) -> Thing:
 BUILDERS: Mapping[str, Callable[[Place, Viewer], Thing]] = {
     "balloon": _balloon, "campfire": _campfire, "boat": _boat, "lantern": _lanterns, "tree": _tree,
     "deer": _deer, "fox": _fox, "walker": _walker, "birds": _birds,
+    "fireworks": Fireworks, "explosion": Explosion,
 }  # fmt: skip

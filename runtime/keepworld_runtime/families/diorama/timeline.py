@@ -152,8 +152,9 @@ class Timeline:
         """How much of what event `i` brought is there, after all later events that take its like away."""
         entry = self.entries[i]
         amount = entry.weight(time_s)
-        if change.heading == SPECTACLES and entry.event.duration_s is None:
-            amount *= float(time_s - entry.start_s < SPECTACLE_S[change.subject])
+        if change.heading == SPECTACLES:  # at once, and not for ever
+            lasts_s = SPECTACLE_S[change.subject] if entry.event.duration_s is None else entry.event.duration_s
+            amount = 1.0 - rise(time_s - entry.start_s - lasts_s, entry.event.ramp_s)
         gone = replace(change, goes=True)
         for later in self.entries[i:]:
             if gone in later.changes:

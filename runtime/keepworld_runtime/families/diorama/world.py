@@ -1,0 +1,189 @@
+"""One session's world: chunks of frames, and the few bytes from which they can be made again.
+
+Frame n of a session shows the instant n / fps. Its camera is the one before, moved by the frame's control; the very first
+frame shows the scene's own first camera, and its control moves nothing. A pose that is given is used as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from keepworld.camera import check_rigid, intrinsics
+from numpy.typing import NDArray
+
+from keepworld_runtime.families.diorama.cast import Cast
+from keepworld_runtime.families.diorama.particles import falling
+from keepworld_runtime.families.diorama.render import Renderer
+from keepworld_runtime.families.diorama.scene import Scene
+from keepworld_runtime.families.diorama.shown import Light, Shown
+from keepworld_runtime.families.diorama.spec import Conditions, Moment
+from keepworld_runtime.families.diorama.streaks import paint
+from keepworld_runtime.families.diorama.timeline import Timeline
+from keepworld_runtime.families.diorama.walk import advanced, settled
+from keepworld_runtime.families.family import Capabilities, ChunkRequest, Event, FrameData, Label, Surface, WorldSpec
+
+Floats = NDArray[np.float64]
+
+MAX_LIGHTS = 16
+_NOTICEABLE = 0.25  # how much of a pixel is painted over before it counts as something moving
+
+
+class DioramaWorld:
+    """A `keepworld_runtime.families.family.World`.
+
+    Args:
+        spec: what the session asked for.
+        scene: built from the spec's prompt and seed; may be shared, is never changed.
+        opening: the conditions it begins under.
+        capabilities: of the family: frames in a chunk, frames a second, the field of view.
+        num_threads: to draw with.
+    """
+
+    def __init__(
+        self, spec: WorldSpec, scene: Scene, opening: Conditions, capabilities: Capabilities, num_threads: int
+    ) -> None:
+        if spec.mode not in capabilities.modes:
+            raise ValueError(f"mode must be one of {', '.join(capabilities.modes)}, got {spec.mode!r}")
+        self._spec, self._scene, self._capabilities = spec, scene, capabilities
+        self._renderer = Renderer(scene, spec.width, spec.height, num_threads)
+        self._K = intrinsics(spec.width, spec.height, capabilities.fov_x)
+        self._start = settled(scene.start, scene) if spec.mode == "walk" else scene.start
+        self._cast = Cast(scene, spec.seed)
+        self._chunks = 0
+        self._c2w: Floats | None = None  # of the last frame drawn
+        self._timeline = Timeline(opening)
+
+    def next_chunk(self, request: ChunkRequest) -> Iterator[FrameData]:
+        """Draw a chunk; see `World`.
+
+        Raises:
+            ValueError: it is not the next chunk, has too few or too many controls, asks for an axis that the mode does
+                not honour or for an event that is not known, or a pose is not rigid.
+        """
+        self._check(request)
+        here = self._start if self._c2w is None else self._c2w
+        timeline = self._timeline
+        for event in request.events:
+            timeline = timeline.with_event(event, self._time_of(request.chunk), here)
+        return self._draw(timeline, self._cameras(request))
+
+    def _check(self, request: ChunkRequest) -> None:
+        wanted = self._capabilities.frames_in(self._chunks)
+        if request.chunk != self._chunks:
+            raise ValueError(f"the next chunk is {self._chunks}, got {request.chunk}")
+        if not len(request.controls) == len(request.poses) == wanted:
+            came = f"{len(request.controls)} and {len(request.poses)}"
+            raise ValueError(f"controls and poses must be {wanted} each in chunk {request.chunk}, got {came}")
+
+    def _cameras(self, request: ChunkRequest) -> list[Floats]:
+        cameras: list[Floats] = []
+        c2w = self._c2w
+        for control, pose in zip(request.controls, request.poses, strict=True):
+            if pose is not None:
+                check_rigid("pose", pose)
+                c2w = np.array(pose, np.float64)
+            elif c2w is None:
+                c2w = self._start.copy()
+            else:
+                c2w = advanced(c2w, control, self._scene, self._spec.mode, 1.0 / self._capabilities.fps)
+            cameras.append(c2w)
+        return cameras
+
+    def _draw(self, timeline: Timeline, cameras: list[Floats]) -> Iterator[FrameData]:
+        first_frame = self._capabilities.first_frame_of(self._chunks)
+        for index, c2w in enumerate(cameras):
+            yield self._frame(index, timeline, (first_frame + index) / self._capabilities.fps, c2w)
+        self._chunks += 1
+        self._c2w = cameras[-1]
+        self._timeline = timeline
+
+    def _frame(self, index: int, timeline: Timeline, time_s: float, c2w: Floats) -> FrameData:
+        conditions = timeline.conditions_at(time_s)
+        shown = self._cast.shown_at(timeline, time_s)
+        picture = self._renderer.render(c2w, self._K, _moment(time_s, conditions, shown, c2w[:3, 3]))
+        image, labels, confidence = picture.image, picture.labels, picture.confidence
+        brightness = float(image[::8, ::8].mean())
+        layers = [*shown.sparks, *falling(conditions, self._spec.seed, time_s, c2w[:3, 3], brightness)]
+        if layers:
+            image = image.copy()
+            cover = paint(image, picture.depth, layers, c2w, self._K)
+            labels = np.where(cover > _NOTICEABLE, labels | np.uint8(Label.MOVING), labels).astype(np.uint8)
+            confidence = (confidence * (1.0 - cover)).astype(np.uint8)
+        return FrameData(
+            index=index, c2w=c2w.copy(), K=self._K.copy(), image=image, depth=picture.depth, labels=labels, confidence=confidence
+        )  # fmt: skip
+
+    def _time_of(self, chunk: int) -> float:
+        return self._capabilities.first_frame_of(chunk) / self._capabilities.fps
+
+    def state(self) -> bytes:
+        """The number of chunks, the camera and the events: all else follows from the spec."""
+        events = [
+            {
+                "start_s": entry.start_s,
+                "text": entry.event.text,
+                "ramp_s": entry.event.ramp_s,
+                "duration_s": entry.event.duration_s,
+                "c2w": entry.c2w.ravel().tolist(),
+            }
+            for entry in self._timeline.entries
+        ]
+        c2w = None if self._c2w is None else self._c2w.ravel().tolist()
+        return json.dumps({"chunks": self._chunks, "c2w": c2w, "events": events}, separators=(",", ":")).encode()
+
+    def restore(self, state: bytes) -> None:
+        """Go back, or on, to where `state` was taken; see `World`.
+
+        Raises:
+            ValueError: the bytes are not the state of such a world.
+        """
+        try:
+            told = json.loads(state)
+            chunks, c2w = int(told["chunks"]), None if told["c2w"] is None else _matrix(told["c2w"])
+            timeline = Timeline(self._timeline.opening)
+            for row in told["events"]:
+                event = Event(text=str(row["text"]), ramp_s=row["ramp_s"], duration_s=row["duration_s"])
+                timeline = timeline.with_event(event, float(row["start_s"]), _matrix(row["c2w"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not the state of a diorama world: {error}") from error
+        late = timeline.entries and timeline.entries[-1].start_s >= self._time_of(max(chunks, 0))
+        if chunks < 0 or (chunks == 0) != (c2w is None) or late:
+            raise ValueError("not the state of a diorama world: its chunks, camera and events do not fit together")
+        self._chunks, self._c2w, self._timeline = chunks, c2w, timeline
+
+    def surface(self) -> Surface:
+        """The scene's triangles, and those of things that events have brought to stay."""
+        whole = self._scene.surface()
+        last_s = max(self._time_of(self._chunks) - 1.0 / self._capabilities.fps, 0.0)
+        for part in self._cast.shown_at(self._timeline, last_s).lasting:
+            faces = (part.faces + len(whole.vertices)).astype(np.int32)
+            whole = Surface(
+                vertices=np.concatenate([whole.vertices, part.vertices.astype(np.float64)]),
+                faces=np.concatenate([whole.faces, faces]),
+            )
+        return whole
+
+
+def _moment(time_s: float, conditions: Conditions, shown: Shown, eye: Floats) -> Moment:
+    def brightness(light: Light) -> float:
+        x, y, z, red, green, blue, _ = light
+        return (red + green + blue) / (1.0 + float(((np.array((x, y, z)) - eye) ** 2).sum()))
+
+    lights = sorted(shown.lights, key=brightness, reverse=True)[:MAX_LIGHTS]
+    return Moment(
+        time_s=time_s,
+        conditions=conditions,
+        lasting=tuple(shown.lasting),
+        moving=tuple(shown.moving),
+        lights=np.array(lights, np.float32) if lights else None,
+    )
+
+
+def _matrix(numbers: Any) -> Floats:
+    """A camera [4, 4] out of a state's list of 16 numbers."""
+    matrix = np.array(numbers, np.float64).reshape(4, 4)
+    check_rigid("c2w", matrix)
+    return matrix
