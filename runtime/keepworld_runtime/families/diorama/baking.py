@@ -1,0 +1,63 @@
+"""Light that never changes, worked out once: how open each vertex is to the sky, and how windows light it at night."""
+
+from __future__ import annotations
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+
+_RAYS = 14
+_REACH = 7.0  # metres; what is farther off does not darken
+_BAKED_WITHIN = 110.0  # metres from the start; beyond, nothing is close enough to tell
+_LAMP_REACH = 15.0
+_GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
+
+
+def bake_openness(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], normals: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """How much of the sky above its surface each vertex [V] sees, in [0, 1], cosine-weighted.
+
+    Args:
+        vertices: [V, 3]. faces: [F, 3]: all that can be in the way. normals: [V, 3] unit.
+    """
+    scene = EmbreeScene()
+    TriangleMesh(scene, vertices, faces)
+    k = np.arange(_RAYS)
+    radius = np.sqrt((k + 0.5) / _RAYS)
+    pattern = np.stack([radius * np.cos(k * _GOLDEN_ANGLE), radius * np.sin(k * _GOLDEN_ANGLE), np.sqrt(1 - radius**2)], -1)
+    openness = np.ones(len(vertices), np.float32)
+    near = np.nonzero(np.hypot(vertices[:, 0], vertices[:, 2] - 25.0) < _BAKED_WITHIN)[0]
+    n = normals[near]
+    origin = (vertices[near] + n * 0.06 + np.array([0, -0.02, 0])).astype(np.float32)
+    sign = np.where(n[:, 2] < 0, -1.0, 1.0)  # a frame about each normal (Duff et al. 2017)
+    a = -1.0 / (sign + n[:, 2])
+    b = n[:, 0] * n[:, 1] * a
+    tangent = np.stack([1 + sign * n[:, 0] ** 2 * a, sign * b, -sign * n[:, 0]], -1)
+    other = np.stack([b, sign + n[:, 1] ** 2 * a, -n[:, 1]], -1)
+    seen = np.zeros(len(near), np.float32)
+    reach = np.full(len(near), _REACH, np.float32)
+    for along, across, up in pattern:
+        ray = (tangent * along + other * across + n * up).astype(np.float32)
+        seen += scene.run(origin, ray, dists=reach, query="OCCLUDED") == 0
+    openness[near] = seen / _RAYS
+    return openness
+
+
+def bake_lamps(
+    vertices: NDArray[np.float32], normals: NDArray[np.float32], lamps: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """How strongly lit windows [N, 6] (position, outward normal) shine on each vertex [V]."""
+    light = np.zeros(len(vertices), np.float32)
+    for lamp in lamps.astype(np.float32):
+        position, facing = lamp[:3], lamp[3:]
+        near = np.nonzero(np.abs(vertices - position).max(1) < _LAMP_REACH)[0]
+        towards = position + 0.35 * facing - vertices[near]
+        squared = (towards**2).sum(1)
+        distance = np.sqrt(squared)
+        leaving = np.clip(-(towards @ facing) / np.maximum(distance, 1e-3), 0.0, 1.0)
+        arriving = np.clip(((towards * normals[near]).sum(1) / np.maximum(distance, 1e-3) + 0.15) / 1.15, 0.0, 1.0)
+        fade = np.clip(1.0 - distance / _LAMP_REACH, 0.0, 1.0) ** 2
+        light[near] += leaving * arriving * fade / (1.0 + 0.22 * squared)
+    return light
