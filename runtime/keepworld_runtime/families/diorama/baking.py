@@ -40,7 +40,7 @@ def bake_openness(
     reach = np.full(len(near), _REACH, np.float32)
     for along, across, up in pattern:
         ray = (tangent * along + other * across + n * up).astype(np.float32)
-        seen += scene.run(origin, ray, dists=reach, query="OCCLUDED") == 0
+        seen += scene.run(origin, ray, dists=reach, query="OCCLUDED") < 0
     openness[near] = seen / _RAYS
     return openness
 

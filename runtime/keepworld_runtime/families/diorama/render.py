@@ -106,7 +106,7 @@ class _View:
         free = np.ones(found, np.uint8)
         for body in self.bodies:
             if body.scene is not None:
-                free &= body.scene.run(starts[:found], towards[:found], query="OCCLUDED") == 0
+                free &= body.scene.run(starts[:found], towards[:found], query="OCCLUDED") < 0
         lit[index] = free
         return lit
 
