@@ -1,0 +1,147 @@
+"""The point cloud: every pixel of the lasting world, averaged in cells that grow with the distance they were seen from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from keepworld.errors import ExportError
+from numba import njit
+from numpy.typing import NDArray
+
+from keepworld_exporters.scene import Points
+from keepworld_exporters.stages.depth import LOW_TRUST, View
+from keepworld_exporters.stages.hashgrid import LIMIT, HashGrid, find, find_or_add, pack
+
+MAX_LEVEL = 12
+SHARPNESS = 1.5  # cells are this many pixel footprints wide, where that is more than the finest cell
+ROW_BYTES = 11 * 8 + 3 * 8 + 4 + 4 + 2 * 12 / 0.6
+_SUMS = 11  # weight; position; normal; colour; and the best trust that any pixel had
+_WEIGHT, _POSITION, _NORMAL, _COLOUR, _TRUST = 0, 1, 4, 7, 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cloud:
+    """A point cloud with the size of the cell each point stands for: `sizes` [N] float32, the capture's units."""
+
+    points: Points
+    sizes: NDArray[np.float32]
+
+
+def gather_points(views: Iterable[View], voxel: float, *, budget_bytes: int, on_view: Callable[[], None]) -> Cloud:
+    """Average the pixels of all views in cells.
+
+    A cell is `voxel` wide, doubled until it is no smaller than what a pixel covers at that distance: the landscape far
+    away costs few points. Where a place was seen from near as well, the coarse point gives way to the fine ones.
+
+    Raises:
+        ExportError: the cloud would not fit the budget; the message names a cell size that would.
+    """
+    grid = HashGrid()
+    sums = np.zeros((1 << 16, _SUMS))
+    cells = np.zeros((1 << 16, 4), np.int32)
+    seen, last = np.zeros(1 << 16, np.int32), np.full(1 << 16, -1, np.int32)
+    limit = int(budget_bytes / ROW_BYTES)
+    for number, view in enumerate(views):
+        room = len(grid) + int(np.count_nonzero(view.depth))
+        if room > len(sums):
+            more = max(room, 2 * len(sums)) - len(sums)
+            sums, cells = np.pad(sums, ((0, more), (0, 0))), np.pad(cells, ((0, more), (0, 0)))
+            seen, last = np.pad(seen, (0, more)), np.pad(last, (0, more), constant_values=-1)
+        grid.reserve(len(sums) - len(grid))
+        c2w = np.linalg.inv(view.viewmat)
+        _gather(
+            view.depth, view.normals, view.trust, view.image, c2w, view.K, voxel, number,
+            grid.keys, grid.rows, grid.count, sums, cells, seen, last,
+        )  # fmt: skip
+        if len(grid) > limit:
+            raise ExportError(
+                f"a point cloud with cells of {voxel:g} needs more than the {budget_bytes / 2**30:.1f} GB it may use; "
+                f"try --voxel {1.5 * voxel:.2g}"
+            )
+        on_view()
+    count = len(grid)
+    sums, cells, seen = sums[:count], cells[:count], seen[:count]
+    # A cell that only saw edges holds a mixture of two surfaces; keep it only where it was seen again and again.
+    keep = _uncovered(grid.keys, grid.rows, cells) & ((sums[:, _TRUST] > LOW_TRUST) | (seen >= 3))
+    sums, seen = sums[keep], seen[keep]
+    mean = sums[:, _POSITION:_TRUST] / sums[:, _WEIGHT, None]
+    normals = mean[:, 3:6] / np.maximum(np.linalg.norm(mean[:, 3:6], axis=1, keepdims=True), 1e-9)
+    points = Points(
+        positions=mean[:, :3].astype(np.float32),
+        normals=normals.astype(np.float32),
+        colours=np.clip(np.round(mean[:, 6:9]), 0, 255).astype(np.uint8),
+        confidence=np.minimum(seen, 65535).astype(np.uint16),
+    )
+    return Cloud(points=points, sizes=(voxel * np.exp2(cells[keep, 3])).astype(np.float32))
+
+
+@njit(cache=True)
+def _gather(
+    depth: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    trust: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    c2w: NDArray[np.float64],
+    K: NDArray[np.float64],
+    voxel: float,
+    number: int,
+    keys: NDArray[np.int64],
+    rows: NDArray[np.int32],
+    count: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    cells: NDArray[np.int32],
+    seen: NDArray[np.int32],
+    last: NDArray[np.int32],
+) -> None:
+    height, width = depth.shape
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    for v in range(height):
+        for u in range(width):
+            d = np.float64(depth[v, u])
+            if d <= 0 or d == np.inf:
+                continue
+            level = 0
+            size = voxel
+            while size < SHARPNESS * d / fx and level < MAX_LEVEL:
+                size *= 2
+                level += 1
+            x, y = (u + 0.5 - cx) / fx * d, (v + 0.5 - cy) / fy * d
+            px = c2w[0, 0] * x + c2w[0, 1] * y + c2w[0, 2] * d + c2w[0, 3]
+            py = c2w[1, 0] * x + c2w[1, 1] * y + c2w[1, 2] * d + c2w[1, 3]
+            pz = c2w[2, 0] * x + c2w[2, 1] * y + c2w[2, 2] * d + c2w[2, 3]
+            ix, iy, iz = np.int64(np.floor(px / size)), np.int64(np.floor(py / size)), np.int64(np.floor(pz / size))
+            if max(abs(ix), abs(iy), abs(iz)) >= LIMIT - 2:
+                continue
+            row = find_or_add(keys, rows, count, pack(ix, iy, iz, level))
+            w = np.float64(trust[v, u]) / (d * d)
+            nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
+            sums[row, 0] += w
+            sums[row, 1] += w * px
+            sums[row, 2] += w * py
+            sums[row, 3] += w * pz
+            for k in range(3):
+                sums[row, 4 + k] += w * (c2w[k, 0] * nx + c2w[k, 1] * ny + c2w[k, 2] * nz)
+                sums[row, 7 + k] += w * image[v, u, k]
+            sums[row, 10] = max(sums[row, 10], np.float64(trust[v, u]))
+            cells[row, 0], cells[row, 1], cells[row, 2], cells[row, 3] = ix, iy, iz, level
+            if last[row] != number:
+                last[row] = number
+                seen[row] += 1
+
+
+@njit(cache=True)
+def _uncovered(
+    keys: NDArray[np.int64], rows: NDArray[np.int32], cells: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which cells [N, 4] (x, y, z, level) hold no finer cell."""
+    keep = np.ones(len(cells), np.bool_)
+    for row in range(len(cells)):
+        x, y, z = np.int64(cells[row, 0]), np.int64(cells[row, 1]), np.int64(cells[row, 2])
+        for level in range(cells[row, 3] + 1, MAX_LEVEL + 1):
+            x, y, z = x >> 1, y >> 1, z >> 1
+            coarse = find(keys, rows, pack(x, y, z, level))
+            if coarse >= 0:
+                keep[coarse] = False
+    return keep
