@@ -1,0 +1,109 @@
+"""`keepworld-serve`: run a server until it is told to stop.
+
+Says two lines of JSON on stdout: {"listening": "127.0.0.1:7600", "pid": 1234} as soon as the port is bound, and
+{"ready": true, "warm_s": 1.2} when worlds can be walked. Everything else goes to the log, on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keepworld_runtime import config
+from keepworld_runtime.config import ServerConfig
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a server; gives the exit code: 0 stopped, 1 failed, 2 not understood."""
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
+    path, exit_with_stdin = options.pop("config", None), options.pop("exit_with_stdin", False)
+    if "families" in options:
+        options["families"] = tuple(options["families"])
+    try:
+        settings = config.read(path, options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return asyncio.run(serve(settings, exit_with_stdin=exit_with_stdin))
+
+
+async def serve(settings: ServerConfig, *, exit_with_stdin: bool = False) -> int:
+    """Serve until SIGINT, SIGTERM or, if asked to, the end of stdin."""
+    from keepworld_runtime.serving.server import Server  # gRPC stays out of the worker, which imports this module too
+
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if exit_with_stdin:
+        _when_stdin_ends(lambda: loop.call_soon_threadsafe(stop.set))
+    started_s = time.monotonic()
+    server = Server(settings)
+    try:
+        await server.start()
+    except OSError as error:
+        logger.error("%s", error)
+        return 1
+    _say(listening=f"{settings.host}:{server.port}", pid=os.getpid())
+    ready = asyncio.create_task(server.ready())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if ready.done() and not ready.exception():
+        _say(ready=True, warm_s=round(time.monotonic() - started_s, 3))
+        await asyncio.wait((server.failed, stopping), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    has_failed = server.failed.done()
+    if has_failed:
+        logger.error("the server cannot go on: %s", server.failed.exception())
+    await server.stop()
+    return 1 if has_failed else 0
+
+
+def _say(**fields: Any) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+def _when_stdin_ends(act: Callable[[], Any]) -> None:
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        act()
+
+    threading.Thread(target=wait, daemon=True, name="stdin").start()
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Absent options stay absent, so that the file's settings show through.
+    parser = argparse.ArgumentParser(
+        prog="keepworld-serve", description="Serve generated worlds over gRPC.", argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument("--config", type=Path, help="a TOML file with the settings below; the command line wins")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port, 0 for any free one (7600)")
+    parser.add_argument("--family", dest="families", action="append", help="may be given several times (diorama)")
+    parser.add_argument("--threads", type=int, help="threads to draw with (all cores)")
+    parser.add_argument("--max-sessions", type=int, help="sessions at once (8)")
+    parser.add_argument("--idle-s", type=float, help="close a session after so long without a stream (600)")
+    parser.add_argument("--dead-man-s", type=float, help="stand still after so long without a control (2)")
+    parser.add_argument("--log-level", help="DEBUG, INFO, WARNING or ERROR (INFO)")
+    parser.add_argument("--no-reflection", dest="reflection", action="store_false", help="do not describe the services")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without encryption")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What can go wrong with a request, each with the gRPC status and the stable reason it is answered with.
+
+Raised where it happens; `serving/interceptors.py` alone turns one into an answer. Messages are for callers: what came, what
+was wanted, and never a path or a traceback of this machine.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RequestError(Exception):
+    """A request that cannot be fulfilled.
+
+    Attributes:
+        status: name of the gRPC status.
+        reason: a stable word for programs to compare.
+        field: path of the field at fault, or "".
+        retry_s: after how long asking again may help, or None.
+        facts: further words for programs, told as ErrorInfo.metadata.
+    """
+
+    status: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "", retry_s: float | None = None, **facts: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_s = retry_s
+        self.facts = facts
+
+
+class InvalidFieldError(RequestError):
+    """A field outside its bounds."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "INVALID_FIELD"
+
+
+class AxisNotSupportedError(RequestError):
+    """A control asks for an axis that the session's mode does not honour."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "AXIS_NOT_SUPPORTED"
+
+
+class PathsNotSupportedError(RequestError):
+    """The family takes no cameras one by one."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "PATHS_NOT_SUPPORTED"
+
+
+class EventNotUnderstoodError(RequestError):
+    """The family cannot bring this event about."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "EVENT_NOT_UNDERSTOOD"
+
+
+class EventPastError(RequestError):
+    """The event's chunk or time has begun already."""
+
+    status = "OUT_OF_RANGE"
+    reason = "EVENT_PAST"
+
+
+class QueueFullError(RequestError):
+    """Too many frames or events are waiting."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "QUEUE_FULL"
+
+
+class UnknownFamilyError(RequestError):
+    """No family of that name is served."""
+
+    status = "NOT_FOUND"
+    reason = "UNKNOWN_FAMILY"
+
+
+class SessionNotFoundError(RequestError):
+    """No such session, or the token is not its own: a caller cannot tell which."""
+
+    status = "NOT_FOUND"
+    reason = "SESSION_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("no session has this id and token", field="session_id")
+
+
+class SessionClosedError(RequestError):
+    """The session has ended."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "SESSION_CLOSED"
+
+
+class StreamReplacedError(RequestError):
+    """Another stream attached to the session."""
+
+    status = "ABORTED"
+    reason = "STREAM_REPLACED"
+
+
+class TooManySessionsError(RequestError):
+    """The server holds as many sessions as it may."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "TOO_MANY_SESSIONS"
+
+
+class RealtimeCapacityError(RequestError):
+    """This machine cannot also keep this session to the clock."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "REALTIME_CAPACITY"
+
+
+class WarmingError(RequestError):
+    """The families are still being loaded."""
+
+    status = "UNAVAILABLE"
+    reason = "WARMING"
+
+
+class DrainingError(RequestError):
+    """The server is stopping."""
+
+    status = "UNAVAILABLE"
+    reason = "DRAINING"
+
+
+class WorkerFailedError(RequestError):
+    """The session's world could not be brought back."""
+
+    status = "INTERNAL"
+    reason = "WORKER_FAILED"
+
+
+class RequestIdReusedError(RequestError):
+    """A request id came again with another body."""
+
+    status = "ALREADY_EXISTS"
+    reason = "REQUEST_ID_REUSED"

@@ -1,0 +1,60 @@
+"""The same request twice has the same answer: answers by request id, kept for a day."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from keepworld_runtime.engine.errors import RequestIdReusedError
+
+Answer = TypeVar("Answer")
+
+KEPT_S = 24 * 3600.0
+MAX_KEPT = 10_000
+
+
+class AnswerStore(Generic[Answer]):
+    """Answers of one method. A failed call is not kept: it may be tried again with the same id."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._answers: OrderedDict[str, tuple[bytes, float, asyncio.Future[Answer]]] = OrderedDict()
+
+    async def once(self, request_id: str, body: bytes, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Give the answer that this id had, or make it.
+
+        Raises:
+            RequestIdReusedError: the id came with another body before.
+        """
+        self._forget_old()
+        digest = hashlib.sha256(body).digest()
+        if request_id in self._answers:
+            known, _, future = self._answers[request_id]
+            if known != digest:
+                raise RequestIdReusedError("this request id came with another request before", field="request_id")
+            return await asyncio.shield(future)
+        future = asyncio.get_running_loop().create_future()
+        self._answers[request_id] = (digest, self._clock(), future)
+        try:
+            answer = await make()
+        except BaseException as error:
+            del self._answers[request_id]
+            if isinstance(error, Exception):
+                future.set_exception(error)
+                future.exception()  # nobody else may be waiting, and that is fine
+            else:
+                future.cancel()
+            raise
+        future.set_result(answer)
+        return answer
+
+    def _forget_old(self) -> None:
+        oldest_s = self._clock() - KEPT_S
+        while self._answers:
+            _, made_s, _ = next(iter(self._answers.values()))
+            if made_s >= oldest_s and len(self._answers) < MAX_KEPT:
+                return
+            self._answers.popitem(last=False)

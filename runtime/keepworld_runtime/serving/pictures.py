@@ -1,0 +1,96 @@
+"""Frames to bytes: the picture as the reader wants it, and what is known of each pixel. Runs in threads, beside the loop."""
+
+from __future__ import annotations
+
+import io
+import time
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from keepworld import png
+from numpy.typing import NDArray
+from PIL import Image
+
+from keepworld_runtime.families.family import FrameData
+
+_FULL_COLOUR_FROM = 90  # JPEG quality from which colour is kept at full resolution
+
+
+class Encoding(StrEnum):
+    """How a picture travels."""
+
+    RAW = "raw"
+    PNG = "png"
+    JPEG = "jpeg"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureFormat:
+    """What a reader asked for: an encoding, the JPEG quality, and whether pixel data comes along."""
+
+    encoding: Encoding
+    quality: int = 90
+    pixel_data: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """A frame's bytes; those not asked for, or not there, are empty.
+
+    Attributes:
+        encode_s: how long it took.
+        ready_s: when it was done, on the monotonic clock.
+    """
+
+    encoding: Encoding
+    image: bytes
+    depth: bytes
+    labels: bytes
+    confidence: bytes
+    encode_s: float
+    ready_s: float
+
+
+def encode(data: FrameData, wanted: PictureFormat) -> Encoded:
+    """Turn a frame into bytes."""
+    started_s = time.monotonic()
+    image = _picture(data.image, wanted)
+    depth = _depth_planes(data.depth) if wanted.pixel_data else b""
+    labels = _deflate(data.labels) if wanted.pixel_data else b""
+    confidence = _deflate(data.confidence) if wanted.pixel_data else b""
+    ready_s = time.monotonic()
+    return Encoded(
+        encoding=wanted.encoding,
+        image=image,
+        depth=depth,
+        labels=labels,
+        confidence=confidence,
+        encode_s=ready_s - started_s,
+        ready_s=ready_s,
+    )
+
+
+def _picture(image: NDArray[np.uint8], wanted: PictureFormat) -> bytes:
+    if wanted.encoding is Encoding.RAW:
+        return image.tobytes()
+    if wanted.encoding is Encoding.PNG:
+        return png.encode(image)
+    file = io.BytesIO()
+    subsampling = "4:4:4" if wanted.quality >= _FULL_COLOUR_FROM else "4:2:0"
+    Image.fromarray(image).save(file, "JPEG", quality=wanted.quality, subsampling=subsampling)
+    return file.getvalue()
+
+
+def _depth_planes(depth: NDArray[np.float32] | None) -> bytes:
+    """Depth [H, W] as a zlib stream of its four byte planes, all lowest bytes first."""
+    if depth is None:
+        return b""
+    planes = depth.astype("<f4", copy=False).reshape(-1).view(np.uint8).reshape(-1, 4).T
+    return _deflate(np.ascontiguousarray(planes))
+
+
+def _deflate(values: NDArray[Any] | None) -> bytes:
+    return b"" if values is None else zlib.compress(np.ascontiguousarray(values).data, 1)

@@ -1,0 +1,126 @@
+"""The server: engine, worker, gRPC, from binding the port to letting go of the last reader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+from keepworld.v1 import world_service_pb2_grpc
+
+from keepworld_runtime.config import ServerConfig
+from keepworld_runtime.engine.engine import Engine
+from keepworld_runtime.engine.group import LocalGroup
+from keepworld_runtime.engine.limits import Limits
+from keepworld_runtime.engine.worker import WorkerSetup, import_family
+from keepworld_runtime.families.family import Capabilities
+from keepworld_runtime.serving.health import SERVICE, Health
+from keepworld_runtime.serving.interceptors import ErrorInterceptor
+from keepworld_runtime.serving.servicer import WorldServicer
+
+logger = logging.getLogger(__name__)
+
+MAX_RECEIVE_BYTES = 4 << 20
+MIN_PING_MS = 10_000  # clients ping every 20 s; more often than this is refused with ENHANCE_YOUR_CALM
+DRAIN_S = 5.0
+_STOP_S = 1.0
+_BYTES_PER_PIXEL = 9  # colour 3, depth 4, labels 1, confidence 1
+_ROOM_BYTES = 1 << 20  # for what a message has beside pixels, and for pixels that do not compress
+
+
+class Server:
+    """A keepworld server.
+
+    Attributes:
+        port: the one it listens on, once started.
+        failed: done, with an exception, when the workers cannot be brought to life any more.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        families = {name: import_family(module) for name, module in config.modules.items()}
+        self._capabilities = [family.capabilities for family in families.values()]
+        self._limits = Limits(max_sessions=config.max_sessions, idle_s=config.idle_s, dead_man_s=config.dead_man_s)
+        self._families = families
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind, answer, and begin to load the families.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        config = self._config
+        setup = WorkerSetup(
+            modules=config.modules,
+            num_threads=config.threads or os.cpu_count() or 1,
+            slot_bytes=frame_bytes(self._capabilities),
+            log_level=config.log_level,
+        )
+        self.group = LocalGroup(setup, config.patience)
+        self.engine = Engine(self._families, self.group, self._limits, chunk_floor_s=config.chunk_floor_s)
+        self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
+        self._health = Health(self._families)
+        self._server = self._grpc_server()
+        try:
+            self.port = self._server.add_insecure_port(f"{config.host}:{config.port}")
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {config.host}:{config.port}") from error
+        await self._health.set_serving(False)
+        await self._server.start()
+        self.failed = asyncio.create_task(self.engine.run())
+        self._announcing = asyncio.create_task(self._announce())
+
+    async def ready(self) -> None:
+        """Wait until the families are loaded.
+
+        Raises:
+            GroupLostError: they cannot be.
+        """
+        ready = asyncio.create_task(self.engine.ready.wait())
+        await asyncio.wait((ready, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self.failed.done():
+            self.failed.result()
+
+    async def stop(self, grace_s: float = DRAIN_S) -> None:
+        """Tell every reader, let them have what was made, and end the worker."""
+        self._announcing.cancel()
+        await self._health.set_serving(False)
+        await self.engine.drain(grace_s)
+        await self._server.stop(_STOP_S)
+        self.failed.cancel()
+        await asyncio.gather(self.failed, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _announce(self) -> None:
+        await self.engine.ready.wait()
+        await self._health.set_serving(True)
+
+    def _grpc_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor()],
+            options=[
+                ("grpc.so_reuseport", 0),  # two servers on one port would each get half of the calls
+                ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
+                ("grpc.max_send_message_length", frame_bytes(self._capabilities) + _ROOM_BYTES),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_MS),
+                ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
+            ],
+        )
+        world_service_pb2_grpc.add_WorldServiceServicer_to_server(WorldServicer(self.engine, self._threads), server)
+        self._health.add_to(server)
+        if self._config.reflection:
+            names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        return server
+
+
+def frame_bytes(capabilities: list[Capabilities]) -> int:
+    """The most that one uncompressed frame of any family takes."""
+    return max(family.max_pixels for family in capabilities) * _BYTES_PER_PIXEL

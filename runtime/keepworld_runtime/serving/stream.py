@@ -1,0 +1,199 @@
+"""One stream of a session: requests in, frames out, each direction at its own speed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from keepworld.v1 import frame_pb2, world_service_pb2
+
+from keepworld_runtime.engine.engine import Engine
+from keepworld_runtime.engine.errors import InvalidFieldError, RequestError
+from keepworld_runtime.engine.outbox import Item, MadeChunk, MadeFrame
+from keepworld_runtime.engine.session import Attachment, Session
+from keepworld_runtime.serving import pictures, validate, wire
+from keepworld_runtime.serving.pictures import Encoded, PictureFormat
+
+logger = logging.getLogger(__name__)
+
+Request = world_service_pb2.StreamSessionRequest
+Response = world_service_pb2.StreamSessionResponse
+Context = grpc.aio.ServicerContext[Request, Response]
+
+_MAX_REPLIES = 64  # unsent receipts and refusals, beyond which requests are not read
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Encoding times of the chunk being sent."""
+
+    encode_s: float = 0.0
+    first_ready_s: float | None = None
+    last_ready_s: float = 0.0
+
+    def count(self, encoded: Encoded) -> None:
+        self.encode_s += encoded.encode_s
+        self.first_ready_s = encoded.ready_s if self.first_ready_s is None else self.first_ready_s
+        self.last_ready_s = max(self.last_ready_s, encoded.ready_s)
+
+
+class Stream:
+    """Reads, encodes and writes until the session is taken away or the client goes.
+
+    Every frame is encoded as soon as it is made; every write waits for the one before, so that a reader who stops holds up
+    this stream and nothing else.
+    """
+
+    def __init__(
+        self, engine: Engine, session: Session, attachment: Attachment, wanted: PictureFormat, threads: Executor
+    ) -> None:
+        self._engine = engine
+        self._session = session
+        self._attachment = attachment
+        self._wanted = wanted
+        self._threads = threads
+        self._replies: deque[Response] = deque()
+        self._pictures: deque[tuple[Item, asyncio.Future[Encoded] | None]] = deque()
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._tally = _Tally()
+
+    async def run(self, requests: AsyncIterator[Request], context: Context) -> None:
+        """Serve the stream; ends with the RequestError that says why."""
+        await context.write(wire.attached(self._attachment.epoch, self._session.next_seq))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(requests))
+                tasks.create_task(self._encode())
+                tasks.create_task(self._write(context))
+                tasks.create_task(self._until_over())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            for _, future in self._pictures:
+                if future:
+                    future.cancel()
+
+    async def _until_over(self) -> None:
+        await self._attachment.over.wait()
+        assert self._attachment.reason
+        raise self._attachment.reason
+
+    async def _read(self, requests: AsyncIterator[Request]) -> None:
+        async for request in requests:
+            try:
+                reply = self._handle(request)
+            except RequestError as error:
+                reply = wire.refusal(_request_id(request), error)
+            if reply:
+                await self._reply(reply)
+
+    async def _reply(self, reply: Response) -> None:
+        while len(self._replies) >= _MAX_REPLIES:
+            self._room.clear()
+            await self._room.wait()
+        self._replies.append(reply)
+        self._something.set()
+
+    def _handle(self, request: Request) -> Response | None:
+        """Do what a message asks; gives its receipt, if it has one."""
+        session, family = self._session, self._session.family.capabilities
+        mode, limits = session.spec.mode, self._engine.limits
+        match request.WhichOneof("message"):
+            case "control":
+                message = request.control
+                session.touch(validate.control(message.control, family, mode, "control"), message.client_time_us)
+            case "script":
+                chunk = session.queue_segments(validate.script(request.script, family, mode, limits))
+                return wire.receipt(request.script.request_id, chunk)
+            case "path":
+                chunk = session.queue_poses(validate.camera_path(request.path, family, limits))
+                return wire.receipt(request.path.request_id, chunk)
+            case "event":
+                asked, reading = validate.event(request.event, session.family)
+                return wire.receipt(asked.request_id, session.add_event(asked), reading)
+            case "pace":
+                self._engine.set_pace(session, validate.pace(request.pace, "pace"))
+            case "config":
+                self._wanted = validate.picture_format(request.config, "config")
+            case "ack":
+                session.acknowledge(request.ack.seq)
+            case "attach":
+                raise InvalidFieldError("this stream is attached already", field="attach")
+            case _:
+                raise InvalidFieldError("an empty message, or one of a newer version", field="message")
+        return None
+
+    async def _encode(self) -> None:
+        """Have every frame encoded as it is made, in parallel; keep their order."""
+        loop = asyncio.get_running_loop()
+        async for item in self._session.outbox.follow():
+            future = None
+            if isinstance(item, MadeFrame):
+                future = loop.run_in_executor(self._threads, pictures.encode, item.data, self._wanted)
+                future.add_done_callback(lambda _: self._something.set())
+            self._pictures.append((item, future))
+            self._something.set()
+
+    async def _write(self, context: Context) -> None:
+        while True:
+            if self._replies:
+                await context.write(self._replies.popleft())
+                self._room.set()
+            elif self._pictures and (self._pictures[0][1] is None or self._pictures[0][1].done()):
+                item, future = self._pictures[0]
+                await context.write(self._message(item, future.result() if future else None))
+                self._pictures.popleft()
+                self._session.mark_sent()
+            else:
+                await self._wait(context)
+
+    async def _wait(self, context: Context) -> None:
+        """Wait for something to write; say that the session is alive when nothing comes."""
+        self._something.clear()
+        try:
+            async with asyncio.timeout(wire.HEARTBEAT_S):
+                await self._something.wait()
+        except TimeoutError:
+            await context.write(wire.heartbeat())
+
+    def _message(self, item: Item, encoded: Encoded | None) -> Response:
+        if isinstance(item, MadeFrame):
+            assert encoded
+            self._tally.count(encoded)
+            return wire.frame(item, encoded, self._session.family.capabilities)
+        if isinstance(item, MadeChunk):
+            tally, self._tally = self._tally, _Tally()
+            return wire.chunk_end(item, self._timing(item, tally))
+        return wire.notice(item)
+
+    def _timing(self, made: MadeChunk, tally: _Tally) -> frame_pb2.ChunkTiming:
+        ready_s = tally.last_ready_s or time.monotonic()
+        timing = frame_pb2.ChunkTiming(
+            draw_us=wire.microseconds(made.draw_s),
+            encode_us=wire.microseconds(tally.encode_s),
+            chunk_us=wire.microseconds(ready_s - made.begun_s),
+        )
+        if made.touch and tally.first_ready_s is not None:
+            timing.control_us = wire.microseconds(tally.first_ready_s - made.touch.at_s)
+        logger.info(
+            "chunk session=%s chunk=%d draw_ms=%.1f encode_ms=%.1f chunk_ms=%.1f",
+            self._session.id, made.chunk, timing.draw_us / 1e3, timing.encode_us / 1e3, timing.chunk_us / 1e3,
+        )  # fmt: skip
+        return timing
+
+
+def _request_id(request: Request) -> str:
+    """The request id of a stream's message, or "" for those that have none."""
+    kind = request.WhichOneof("message")
+    if kind not in ("script", "path", "event"):
+        return ""
+    message: Any = getattr(request, kind)
+    return str(message.request_id)[: validate.MAX_REQUEST_ID_CHARS]
