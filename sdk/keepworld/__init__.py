@@ -1,1 +1,71 @@
 """Walk a generated world in real time, and keep it in 3D."""
+
+from keepworld import inputs, paths
+from keepworld.camera import CONVENTIONS, Camera, PoseSource, Units
+from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo
+from keepworld.capture import Capture, Provenance
+from keepworld.client import AsyncClient
+from keepworld.errors import (
+    CapacityError,
+    CaptureError,
+    ExportError,
+    FencedError,
+    InvalidRequestError,
+    KeepworldError,
+    MissingExtraError,
+    NotFoundError,
+    ProtocolError,
+    ServerError,
+    StreamStalledError,
+    UnavailableError,
+    WorkerError,
+)
+from keepworld.export import Exported
+from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
+from keepworld.motion import Control
+from keepworld.session import AsyncSession
+from keepworld.sync import Client, Session
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CONVENTIONS",
+    "AsyncClient",
+    "AsyncSession",
+    "Camera",
+    "Capabilities",
+    "CapacityError",
+    "Capture",
+    "CaptureError",
+    "Chunk",
+    "Client",
+    "Control",
+    "ExportError",
+    "Exported",
+    "FamilyCapabilities",
+    "FencedError",
+    "Frame",
+    "InvalidRequestError",
+    "KeepworldError",
+    "Label",
+    "Latency",
+    "Limits",
+    "MissingExtraError",
+    "NotFoundError",
+    "PoseSource",
+    "ProtocolError",
+    "Provenance",
+    "Reading",
+    "Receipt",
+    "ServerError",
+    "Session",
+    "SessionInfo",
+    "StreamStalledError",
+    "UnavailableError",
+    "Units",
+    "Walk",
+    "WorkerError",
+    "__version__",
+    "inputs",
+    "paths",
+]

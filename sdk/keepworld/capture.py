@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from keepworld import png
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w
 from keepworld.errors import CaptureError
+from keepworld.export import Exported, Options, export
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
 from keepworld.motion import Control
 
@@ -180,7 +181,8 @@ class CapturedFrame:
             raise CaptureError(
                 f"{path}: must be float32 [{self.camera.height}, {self.camera.width}], got {stored.dtype} {list(stored.shape)}"
             )
-        return np.divide(stored, np.float32(1000), dtype=np.float32)
+        metres: NDArray[np.float32] = np.asarray(stored, np.float32) / np.float32(1000)
+        return metres
 
     def labels(self) -> NDArray[np.uint8] | None:
         """Bits of `keepworld.frames.Label`, [H, W] uint8; None if the walk had none."""
@@ -195,7 +197,7 @@ class CapturedFrame:
         labels = self.labels()
         if labels is None:
             return np.ones((self.camera.height, self.camera.width), np.bool_)
-        return np.equal(labels & int(Label.SKY | Label.MOVING), 0)
+        return np.asarray((labels & (Label.SKY | Label.MOVING)) == 0, np.bool_)
 
     def _png(self, kind: str, *, required: bool = False) -> NDArray[np.uint8] | None:
         path = self.folder / f"{kind}/{self.number:06d}.png"
@@ -223,6 +225,7 @@ class Capture:
         provenance: what made it.
         frames: every frame of every whole chunk, in order.
         events: (chunk, event) for each event on the way.
+        temporary: keeps a temporary folder there for as long as this capture is used; None for a folder of yours.
 
     Raises:
         CaptureError: the folder is not a capture, or a file in it is damaged.
@@ -234,6 +237,7 @@ class Capture:
         self.frames: list[CapturedFrame] = []
         self.events: list[tuple[int, EventRecord]] = []
         self.controls: list[Control] = []
+        self.temporary: tempfile.TemporaryDirectory[str] | None = None
         for line in _read_chunks(self.folder):
             self._add_chunk(line)
 
@@ -283,6 +287,24 @@ class Capture:
     def open(cls, folder: str | Path) -> Self:
         """Open a capture; the same as calling the class."""
         return cls(folder)
+
+    def export(
+        self,
+        *paths: str | Path,
+        holdout: int | None = None,
+        voxel: float | None = None,
+        max_depth: float | None = None,
+        truth: str | Path | None = None,
+        report: str | Path | None = None,
+        progress: bool = False,
+    ) -> Exported:
+        """Turn the walk into 3D files, chosen by their suffixes: splats, meshes, point clouds. See `keepworld.export.export`."""
+        return export(
+            self.folder,
+            paths,
+            Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report),
+            progress=progress,
+        )
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ Each carries `code` (a stable word), `retryable`, and `request_id` where there i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,6 +177,12 @@ def from_grpc(request_id: str | None = None) -> Iterator[None]:
         raise _translate(error, request_id) from error
     except UsageError as error:
         raise UnavailableError(f"the connection is closed: {error}", request_id=request_id) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody here cancelled: gRPC says so when the other side did.
+        raise UnavailableError("the server cancelled the call", code="CANCELLED", request_id=request_id) from error
 
 
 @dataclass(slots=True)

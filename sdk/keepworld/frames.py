@@ -153,11 +153,13 @@ class Latency:
         control_ms: from the newest control's arrival at the server to its chunk's first frame leaving; None without one.
         draw_ms: time in the family.
         chunk_ms: from the chunk's start to its last frame leaving, queueing included.
+        round_trip_ms: from the newest control's leaving this client to its chunk having come whole; None without one.
     """
 
     control_ms: float | None
     draw_ms: float
     chunk_ms: float
+    round_trip_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -182,3 +184,24 @@ class Chunk:
     def poses(self) -> Poses:
         """Where the camera was in each frame."""
         return Poses(np.stack([frame.camera.c2w for frame in self.frames]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Walk:
+    """What a walk known beforehand came to.
+
+    Attributes:
+        first_frame, last_frame: numbers, counted from the session's start.
+        chunks, frames: how many; the last chunk stands still once the walk is over.
+        seconds: time in the world.
+        wall_s: time it took.
+        chunk_ms: the median time a chunk took the server.
+    """
+
+    first_frame: int
+    last_frame: int
+    chunks: int
+    frames: int
+    seconds: float
+    wall_s: float
+    chunk_ms: float

@@ -1,0 +1,130 @@
+"""What a server says about itself, its families and its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keepworld.camera import PoseSource, Units
+from keepworld.motion import Rates
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyCapabilities:
+    """What a family of worlds can do. Sizes in pixels, angles in radians, times in seconds.
+
+    Attributes:
+        name, version, summary, licence: which family it is, and the terms of its output.
+        units: what one unit of length is.
+        pose_source: where its cameras come from.
+        modes: each way of moving -> the control axes (of `keepworld.motion.AXES`) it honours; the default first.
+        accepts_paths: whether `Session.follow` works.
+        move_rate, turn_rate: how fast full deflection is: units a second at speed 1, radians a second.
+        sizes: the offered (width, height), the default first.
+        min_side, max_pixels, size_multiple: which other sizes are taken.
+        fov_x: horizontal field of view.
+        fps: frames a second.
+        first_chunk_frames, chunk_frames: frames in chunk 0, and in every other.
+        max_prompt_chars: how long a prompt may be.
+        has_depth: whether frames can carry depth, labels and confidence.
+        prompt_words: heading -> words that a prompt can say; empty for families that read anything.
+        event_phrases: heading -> what can be asked for during the walk.
+        chunk_s: measured time for a chunk of the default size; None before the first.
+    """
+
+    name: str
+    version: str
+    summary: str
+    licence: str
+    units: Units
+    pose_source: PoseSource
+    modes: Mapping[str, tuple[str, ...]]
+    accepts_paths: bool
+    move_rate: float
+    turn_rate: float
+    sizes: tuple[tuple[int, int], ...]
+    min_side: int
+    max_pixels: int
+    size_multiple: int
+    fov_x: float
+    fps: float
+    first_chunk_frames: int
+    chunk_frames: int
+    max_prompt_chars: int
+    has_depth: bool
+    prompt_words: Mapping[str, tuple[str, ...]]
+    event_phrases: Mapping[str, tuple[str, ...]]
+    chunk_s: float | None
+
+    @property
+    def rates(self) -> Rates:
+        """How fast full deflection is."""
+        return Rates(move=self.move_rate, turn=self.turn_rate)
+
+    def first_frame_of(self, chunk: int) -> int:
+        """The number, counted from the session's start, of the first frame of a chunk."""
+        return 0 if chunk == 0 else self.first_chunk_frames + (chunk - 1) * self.chunk_frames
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a server takes at most.
+
+    Attributes:
+        max_sessions: sessions at a time.
+        max_steps: steps or cameras in one message.
+        max_queued_frames: frames of scripts and paths waiting together.
+        max_pending_events: events waiting together.
+        dead_man_s: after this without a control the camera stands still.
+        idle_s: a session without a stream is closed after this.
+    """
+
+    max_sessions: int
+    max_steps: int
+    max_queued_frames: int
+    max_pending_events: int
+    dead_man_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a server can do: its version, its families, and its limits."""
+
+    server_version: str
+    families: tuple[FamilyCapabilities, ...]
+    limits: Limits
+
+    def family(self, name: str) -> FamilyCapabilities:
+        """Look a family up by its name.
+
+        Raises:
+            ValueError: the server has none of that name.
+        """
+        for family in self.families:
+            if family.name == name:
+                return family
+        raise ValueError(f"model must be one of {', '.join(family.name for family in self.families)}, got {name!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How a text was understood: the words that counted, as "heading: word", and those that were ignored."""
+
+    used: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionInfo:
+    """A session as the server knows it; `state` is idle, streaming, closed or failed."""
+
+    id: str
+    model: str
+    version: str
+    seed: int
+    size: tuple[int, int]
+    mode: str
+    state: str
+    chunks: int
+    frames: int

@@ -1,0 +1,288 @@
+"""The client: one connection to a server, which it starts itself if it is given no address."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from keepworld import wire
+from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo
+from keepworld.errors import ProtocolError, UnavailableError, from_grpc
+from keepworld.feed import new_id
+from keepworld.local import LocalServer
+from keepworld.session import AsyncSession
+from keepworld.v1 import world_service_pb2
+from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
+
+__all__ = ["AsyncClient", "AsyncSessions", "FamilyCapabilities", "Opening"]
+
+Asked = TypeVar("Asked", bound=Message)
+Answered = TypeVar("Answered", bound=Message)
+
+_MAX_MESSAGE_BYTES = 32 * 2**20  # a raw 1080p frame with depth, labels and confidence has 19 MB at most
+_ATTEMPTS = 4
+_FIRST_PAUSE_S = 0.1
+_OPEN_FACTOR = 6  # making a world takes longer than other calls
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),  # this client does it, for calls that may be repeated
+    ("grpc.use_local_subchannel_pool", 1),  # closing the client closes the connection
+)
+
+
+class AsyncClient:
+    """A connection to a server; ``async with`` closes it, its sessions, and the server if it started it.
+
+    Args:
+        address: "grpc://host:port" or "host:port"; None: the environment's KEEPWORLD_URL, else a private server, started
+            on this machine at the first call.
+        deadline_s: how long an answer may take; opening a world may take six times as long.
+        progress: show one line on a terminal while a private server starts.
+
+    Attributes:
+        sessions: opens worlds and lists them.
+
+    Raises:
+        ValueError: the address is not one.
+    """
+
+    def __init__(self, address: str | None = None, *, deadline_s: float = 10.0, progress: bool = False) -> None:
+        if not deadline_s > 0:
+            raise ValueError(f"deadline_s must be positive, got {deadline_s}")
+        given = address if address is not None else os.environ.get("KEEPWORLD_URL") or None
+        self._target = None if given is None else _target(given)
+        self._deadline_s = deadline_s
+        self._progress = progress
+        self._connecting = asyncio.Lock()
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: WorldServiceStub | None = None
+        self._server: LocalServer | None = None
+        self._capabilities: Capabilities | None = None
+        self._is_closed = False
+        self._open: list[AsyncSession] = []
+        self.sessions = AsyncSessions(self)
+
+    async def __aenter__(self) -> Self:
+        await self._connected()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def address(self) -> str | None:
+        """Host and port of the server; None before a private one has been started."""
+        return self._target
+
+    async def capabilities(self) -> Capabilities:
+        """What the server can do.
+
+        Raises:
+            ServerError: it did not answer.
+        """
+        stub = await self._connected()
+        request = world_service_pb2.GetCapabilitiesRequest()
+        self._capabilities = wire.capabilities(await self._repeat(stub.GetCapabilities, request))
+        return self._capabilities
+
+    async def close(self) -> None:
+        """Close every session, the connection, and a server started here."""
+        self._is_closed = True
+        try:
+            for session in self._open:
+                await session.close()
+        finally:
+            if self._channel is not None:
+                await self._channel.close()
+            if self._server is not None:
+                server, self._server = self._server, None
+                await server.stop()
+
+    async def _connected(self) -> WorldServiceStub:
+        async with self._connecting:
+            if self._is_closed:
+                raise UnavailableError("the client has been closed", code="CLIENT_CLOSED")
+            if self._stub is None:
+                if self._target is None:
+                    self._server = await LocalServer.start(progress=self._progress)
+                    self._target = self._server.address
+                self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+                self._stub = WorldServiceStub(self._channel)
+            return self._stub
+
+    async def _open_session(
+        self,
+        text: str,
+        *,
+        model: str,
+        seed: int | None,
+        size: tuple[int, int] | None,
+        mode: str | None,
+        record: str | Path | bool | None,
+        progress: bool,
+    ) -> AsyncSession:
+        stub = await self._connected()
+        known = self._capabilities or await self.capabilities()
+        family = known.family(model)
+        request = world_service_pb2.CreateSessionRequest(
+            request_id=new_id(),
+            family=model,
+            prompt=text,
+            seed=secrets.randbits(32) if seed is None else _checked_seed(seed),
+            size=None if size is None else world_service_pb2.Size(width=size[0], height=size[1]),
+            mode=mode or "",
+        )
+        response = await self._repeat(
+            stub.CreateSession, request, deadline_s=_OPEN_FACTOR * self._deadline_s, request_id=request.request_id
+        )
+        try:
+            _check_size(response.session, size)
+            session = AsyncSession(
+                stub,
+                response,
+                prompt=text,
+                capabilities=family,
+                limits=known.limits,
+                record=record,
+                deadline_s=self._deadline_s,
+                progress=progress,
+            )
+        except BaseException:
+            close = world_service_pb2.CloseSessionRequest(session_id=response.session.session_id, token=response.token)
+            with from_grpc():
+                await stub.CloseSession(close, timeout=self._deadline_s)
+            raise
+        self._open = [other for other in self._open if not other.is_closed] + [session]
+        return session
+
+    async def _list_sessions(self) -> list[SessionInfo]:
+        stub = await self._connected()
+        response = await self._repeat(stub.ListSessions, world_service_pb2.ListSessionsRequest())
+        return [wire.session_info(session) for session in response.sessions]
+
+    async def _repeat(
+        self,
+        call: Callable[..., Awaitable[Answered]],
+        request: Message,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+    ) -> Answered:
+        """Make a call that may be made again, a few times if no server is there, with growing, random pauses."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with from_grpc(request_id):
+                    return await call(request, timeout=deadline_s or self._deadline_s)
+            except UnavailableError as error:
+                if attempt == _ATTEMPTS - 1 or error.code == "DEADLINE":
+                    raise
+            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+        raise AssertionError("the last attempt returns or raises")
+
+
+class AsyncSessions:
+    """Opens worlds on a client's server, and lists them."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def open(
+        self,
+        text: str,
+        *,
+        model: str = "diorama",
+        seed: int | None = None,
+        size: tuple[int, int] | None = (512, 288),
+        mode: str | None = "walk",
+        record: str | Path | bool | None = None,
+        progress: bool = False,
+    ) -> Opening:
+        """Open a world: ``async with client.sessions.open("a village by a lake") as session``, or await it.
+
+        Args:
+            text: the world in words.
+            model: the family of worlds that makes it.
+            seed: which of the worlds of these words; None: any, see `AsyncSession.seed`.
+            size: width and height of its frames; None: the family's choice.
+            mode: the way of moving; None: the family's choice.
+            record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
+                False: nothing.
+            progress: show one line on a terminal while it streams.
+
+        Raises:
+            ValueError: the server has no such model.
+            InvalidRequestError: the server refused a field.
+            CapacityError: the server is full.
+            CaptureError: the folder is in use.
+        """
+        client = self._client
+
+        async def opened() -> AsyncSession:
+            return await client._open_session(
+                text, model=model, seed=seed, size=size, mode=mode, record=record, progress=progress
+            )
+
+        return Opening(opened)
+
+    async def list(self) -> list[SessionInfo]:
+        """The sessions on the server that are yours to see."""
+        return await self._client._list_sessions()
+
+
+class Opening:
+    """A session about to be opened: await it, or use it with ``async with``."""
+
+    def __init__(self, opened: Callable[[], Awaitable[AsyncSession]]) -> None:
+        self._opened = opened
+        self._session: AsyncSession | None = None
+
+    def __await__(self) -> Generator[object, None, AsyncSession]:
+        return self._opened().__await__()
+
+    async def __aenter__(self) -> AsyncSession:
+        self._session = await self._opened()
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+def _target(address: str) -> str:
+    """Host and port of an address."""
+    parts = urlsplit(address if "://" in address else f"grpc://{address}")
+    if parts.scheme == "grpcs":
+        raise ValueError(f"encrypted connections (grpcs://) are not here yet, got {address!r}; use grpc://host:port")
+    try:
+        is_whole = parts.scheme == "grpc" and bool(parts.hostname) and parts.port is not None
+    except ValueError:  # the port is not a number
+        is_whole = False
+    if not is_whole or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"address must look like grpc://host:port, got {address!r}")
+    return parts.netloc
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must fit 64 bits, got {seed}")
+    return seed
+
+
+def _check_size(session: world_service_pb2.Session, asked: tuple[int, int] | None) -> None:
+    """A server must not make frames larger than asked for."""
+    size = (session.size.width, session.size.height)
+    if size != (asked or size) or not all(0 < side <= 16_384 for side in size):
+        raise ProtocolError(f"a world of {asked} was asked for, the server made one of {size}")

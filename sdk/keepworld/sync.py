@@ -1,0 +1,250 @@
+"""The same calls without async: everything runs on one background thread's event loop, nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keepworld.capabilities import Capabilities, FamilyCapabilities, Reading, SessionInfo
+from keepworld.capture import Capture
+from keepworld.client import AsyncClient
+from keepworld.frames import Chunk, Frame, Receipt, Walk
+from keepworld.inputs import Script
+from keepworld.session import AsyncSession, Hands, PlannedEvent
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="keepworld", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """Run to the end; Ctrl-C cancels the work, waits until it has cleaned up, and goes on as usual."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                concurrent.futures.wait([future], timeout=5)
+            raise
+
+    def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The items of an async generator, which is closed when this one is."""
+        try:
+            while True:
+                try:
+                    item = self.run(_next(items))
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            if not self._loop.is_closed():
+                self.run(_close(items))
+
+    def stop(self) -> None:
+        """End the thread."""
+        if self._loop.is_closed():
+            return
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T:
+    return await anext(items)
+
+
+async def _close(items: AsyncGenerator[T, None]) -> None:
+    await items.aclose()
+
+
+class Client:
+    """As `AsyncClient`; ``with`` closes it, and so does the program's end."""
+
+    def __init__(self, address: str | None = None, *, deadline_s: float = 10.0, progress: bool = False) -> None:
+        self._client = AsyncClient(address, deadline_s=deadline_s, progress=progress)
+        self._loop = _Loop()
+        self._is_closed = False
+        self.sessions = Sessions(self._client, self._loop)
+        atexit.register(self.close)
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str | None:
+        """As `AsyncClient.address`."""
+        return self._client.address
+
+    def capabilities(self) -> Capabilities:
+        """As `AsyncClient.capabilities`."""
+        return self._loop.run(self._client.capabilities())
+
+    def close(self) -> None:
+        """As `AsyncClient.close`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        atexit.unregister(self.close)
+        try:
+            self._loop.run(self._client.close())
+        finally:
+            self._loop.stop()
+
+
+class Sessions:
+    """As `AsyncSessions`."""
+
+    def __init__(self, client: AsyncClient, loop: _Loop) -> None:
+        self._client = client
+        self._loop = loop
+
+    def open(
+        self,
+        text: str,
+        *,
+        model: str = "diorama",
+        seed: int | None = None,
+        size: tuple[int, int] | None = (512, 288),
+        mode: str | None = "walk",
+        record: str | Path | bool | None = None,
+        progress: bool = False,
+    ) -> Session:
+        """As `AsyncSessions.open`; the session is open when this returns, and ``with`` closes it."""
+        opening = self._client.sessions.open(
+            text, model=model, seed=seed, size=size, mode=mode, record=record, progress=progress
+        )
+        return Session(self._loop.run(opening.__aenter__()), self._loop)
+
+    def list(self) -> list[SessionInfo]:
+        """As `AsyncSessions.list`."""
+        return self._loop.run(self._client.sessions.list())
+
+
+class Session:
+    """As `AsyncSession`; ``with`` closes it."""
+
+    def __init__(self, session: AsyncSession, loop: _Loop) -> None:
+        self._session = session
+        self._loop = loop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return repr(self._session).replace("AsyncSession", "Session", 1)
+
+    @property
+    def id(self) -> str:
+        """What the server calls it."""
+        return self._session.id
+
+    @property
+    def model(self) -> str:
+        """Its family of worlds."""
+        return self._session.model
+
+    @property
+    def seed(self) -> int:
+        """What it was made from besides the prompt."""
+        return self._session.seed
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its frames."""
+        return self._session.size
+
+    @property
+    def mode(self) -> str:
+        """The way of moving."""
+        return self._session.mode
+
+    @property
+    def reading(self) -> Reading:
+        """How the prompt was understood."""
+        return self._session.reading
+
+    @property
+    def capabilities(self) -> FamilyCapabilities:
+        """What its family can do."""
+        return self._session.capabilities
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._session.is_closed
+
+    def stream(
+        self,
+        controls: Hands | Script | str | None = None,
+        *,
+        encoding: str = "raw",
+        depth: bool = False,
+        pace: str = "realtime",
+    ) -> Iterator[Chunk]:
+        """As `AsyncSession.stream`. An input is asked on the background thread."""
+        return self._loop.iterate(self._session.stream(controls, encoding=encoding, depth=depth, pace=pace))
+
+    def frames(
+        self, controls: Hands | None = None, *, encoding: str = "raw", depth: bool = False, pace: str = "realtime"
+    ) -> Iterator[Frame]:
+        """As `AsyncSession.frames`. An input is asked on the background thread."""
+        return self._loop.iterate(self._session.frames(controls, encoding=encoding, depth=depth, pace=pace))
+
+    def steer(self, script: str | Script, *, depth: bool = True, pace: str = "fast") -> Walk:
+        """As `AsyncSession.steer`."""
+        return self._loop.run(self._session.steer(script, depth=depth, pace=pace))
+
+    def follow(
+        self,
+        path: NDArray[np.float64],
+        *,
+        events: Iterable[PlannedEvent] = (),
+        depth: bool = True,
+        pace: str = "fast",
+    ) -> Walk:
+        """As `AsyncSession.follow`."""
+        return self._loop.run(self._session.follow(path, events=events, depth=depth, pace=pace))
+
+    def event(
+        self,
+        text: str,
+        *,
+        at: float | None = None,
+        chunk: int | None = None,
+        ramp: float = 2.0,
+        duration: float | None = None,
+    ) -> Receipt:
+        """As `AsyncSession.event`."""
+        return self._loop.run(self._session.event(text, at=at, chunk=chunk, ramp=ramp, duration=duration))
+
+    def capture(self, folder: str | Path | None = None) -> Capture:
+        """As `AsyncSession.capture`."""
+        return self._loop.run(self._session.capture(folder))
+
+    def close(self) -> None:
+        """As `AsyncSession.close`."""
+        if not self.is_closed:
+            self._loop.run(self._session.close())
