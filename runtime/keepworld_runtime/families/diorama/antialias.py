@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 # Extra samples in an edge pixel, offsets from its centre in pixels: with the centre, a rotated pattern.
-OFFSETS = np.array([[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]], np.float32)
-_CONTRAST = 0.045  # difference in brightness (square root of linear) that shows as a step
+OFFSETS = np.array([[-0.16, -0.38], [0.39, -0.02], [-0.21, 0.36]], np.float32)
+_SAME_NORMAL, _SAME_DEPTH = 0.97, 0.03  # cosine; relative difference: what counts as one surface
+_GLANCING = 0.2  # sine: a surface seen at less than about 12 degrees says little about where it is
+_CONTRAST = 0.055  # difference in brightness (square root of linear) that shows as a step
 _CREASE = 0.04  # relative departure of depth from a plane through its neighbours
 
 
@@ -66,7 +68,9 @@ def _brightness(picture: F32, y: int, x: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sample_rays(index: NDArray[np.int32], width: int, rays_from_pixels: NDArray[np.float64], offsets: F32, dirs: F32) -> None:
+def sample_rays(
+    index: NDArray[np.int32], width: int, rays_from_pixels: NDArray[np.float64], offsets: F32, dirs: F32
+) -> None:
     """Directions [N * S, 3] of S extra samples, at `offsets` [S, 2], in each of N pixels."""
     m = rays_from_pixels
     k = 0
@@ -79,7 +83,109 @@ def sample_rays(index: NDArray[np.int32], width: int, rays_from_pixels: NDArray[
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge_samples(index: NDArray[np.int32], samples: F32, sample_depth: F32, picture: F32, depth: F32, share: F32) -> None:
+def keep_hits(
+    first: int,
+    width: int,
+    dirs: F32,
+    t: F32,
+    Ng: F32,
+    prim: NDArray[np.int32],
+    owner: NDArray[np.uint8],
+    depth: F32,
+    normal: F32,
+    face: NDArray[np.int32],
+    body: NDArray[np.uint8],
+) -> None:
+    """Store what rays [N] through whole rows hit, from row `first`, in the picture's maps [H * W].
+
+    The stored face is -1 for sky; the stored unit normal [H * W, 3] looks at the viewer.
+    """
+    for i in range(len(t)):
+        pixel = first * width + i
+        face[pixel], body[pixel] = prim[i], owner[i]
+        if prim[i] < 0:
+            depth[pixel] = 0.0
+            normal[pixel, 0] = normal[pixel, 1] = normal[pixel, 2] = 0.0
+            continue
+        depth[pixel] = t[i]
+        side = Ng[i, 0] * dirs[i, 0] + Ng[i, 1] * dirs[i, 1] + Ng[i, 2] * dirs[i, 2]
+        scale = 1.0 / ((Ng[i, 0] ** 2 + Ng[i, 1] ** 2 + Ng[i, 2] ** 2) ** 0.5 + 1e-30)
+        if side > 0.0:
+            scale = -scale
+        for c in range(3):
+            normal[pixel, c] = Ng[i, c] * scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def reuse_samples(
+    index: NDArray[np.int32],
+    offsets: F32,
+    t: F32,
+    Ng: F32,
+    prim: NDArray[np.int32],
+    owner: NDArray[np.uint8],
+    material: NDArray[np.uint8],
+    variation: F32,
+    picture: F32,
+    depth: F32,
+    normal: F32,
+    face: NDArray[np.int32],
+    body: NDArray[np.uint8],
+    samples: F32,
+    new: NDArray[np.int32],
+) -> int:
+    """Colour extra samples from the pixels about them that show the same surface; list the rest, giving how many.
+
+    Textures never change faster than pixels do, so between pixels of one surface the colour may be interpolated.
+
+    Args:
+        index: [N] pixels. offsets: [S, 2]. t, Ng, prim, owner: [N * S], what the samples hit.
+        material, variation: the static body's, by face.
+        picture, depth, normal, face, body: the centres' maps [H, W, ...].
+        samples: [N * S, 3] written. new: [N * S] written, the samples that nothing could be found for.
+    """
+    height, width = depth.shape
+    extra = len(offsets)
+    count = 0
+    for n in range(len(index)):
+        y, x = index[n] // width, index[n] % width
+        for s in range(extra):
+            k = n * extra + s
+            length = (Ng[k, 0] ** 2 + Ng[k, 1] ** 2 + Ng[k, 2] ** 2) ** 0.5 + 1e-30
+            ox, oy = offsets[s, 0], offsets[s, 1]
+            sx, sy = (1 if ox > 0 else -1), (1 if oy > 0 else -1)
+            total, r, g, b = 0.0, 0.0, 0.0, 0.0
+            for corner in range(4):
+                a, c = y + sy * (corner // 2), x + sx * (corner % 2)
+                if a < 0 or c < 0 or a >= height or c >= width or body[a, c] != owner[k]:
+                    continue
+                f = face[a, c]
+                same = f == prim[k]
+                if not same and f >= 0 and prim[k] >= 0:
+                    cosine = (normal[a, c, 0] * Ng[k, 0] + normal[a, c, 1] * Ng[k, 1] + normal[a, c, 2] * Ng[k, 2]) / length
+                    same = (
+                        abs(cosine) > _SAME_NORMAL
+                        and abs(depth[a, c] - t[k]) < _SAME_DEPTH * t[k]
+                        and owner[k] == 0
+                        and material[f] == material[prim[k]]
+                        and variation[f] == variation[prim[k]]
+                    )
+                if same:
+                    w = (abs(oy) if corner // 2 else 1.0 - abs(oy)) * (abs(ox) if corner % 2 else 1.0 - abs(ox))
+                    total += w
+                    r, g, b = r + w * picture[a, c, 0], g + w * picture[a, c, 1], b + w * picture[a, c, 2]
+            if total > 0.0:
+                samples[k, 0], samples[k, 1], samples[k, 2] = r / total, g / total, b / total
+            else:
+                new[count] = k
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge_samples(
+    index: NDArray[np.int32], samples: F32, t: F32, prim: NDArray[np.int32], picture: F32, depth: F32, share: F32
+) -> None:
     """Average extra samples [N * S, 3] into pixels of `picture` [H * W, 3], in place.
 
     share: [H * W] written where there are samples: how many of a pixel's samples lie on its centre's surface.
@@ -94,10 +200,40 @@ def merge_samples(index: NDArray[np.int32], samples: F32, sample_depth: F32, pic
                 total += samples[n * extra + s, c]
             picture[pixel, c] = total / (extra + 1)
         for s in range(extra):
-            there = sample_depth[n * extra + s]
-            if (there > 0.0) == (depth[pixel] > 0.0) and abs(there - depth[pixel]) <= 0.03 * depth[pixel]:
+            k = n * extra + s
+            there = t[k] if prim[k] >= 0 else 0.0
+            if (there > 0.0) == (depth[pixel] > 0.0) and abs(there - depth[pixel]) <= _SAME_DEPTH * depth[pixel]:
                 same += 1.0
         share[pixel] = same / (extra + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def label(
+    first: int,
+    rays_from_pixels: NDArray[np.float64],
+    depth: F32,
+    normal: F32,
+    body: NDArray[np.uint8],
+    share: F32,
+    labels: NDArray[np.uint8],
+    confidence: NDArray[np.uint8],
+    codes: tuple[int, int, int],
+) -> None:
+    """Label rows of pixels [R, W] from row `first`, and say how sure they are. codes: sky, moving, body that moves."""
+    m = rays_from_pixels
+    rows, width = depth.shape
+    for y in range(rows):
+        for x in range(width):
+            if depth[y, x] <= 0.0:
+                labels[y, x], confidence[y, x] = codes[0], int(share[y, x] * 255.0 + 0.5)
+                continue
+            labels[y, x] = codes[1] if body[y, x] == codes[2] else 0
+            px, py, across, squared = x + 0.5, first + y + 0.5, 0.0, 0.0
+            for c in range(3):
+                d = m[c, 0] * px + m[c, 1] * py + m[c, 2]
+                across, squared = across - d * normal[y, x, c], squared + d * d
+            sure = share[y, x] * min(across / squared**0.5 / _GLANCING, 1.0)
+            confidence[y, x] = int(max(sure, 0.0) * 255.0 + 0.5)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -41,7 +41,7 @@ class Body:
         self.material, self.variation = material, variation
         self.scene = None
         if len(faces):
-            self.scene = EmbreeScene(robust=True)
+            self.scene = EmbreeScene()
             TriangleMesh(self.scene, vertices, faces)
             # Embree builds its tree with the first query.
             self.scene.run(np.zeros((1, 3), np.float32), np.array([[0, 1, 0]], np.float32), query="OCCLUDED")
@@ -50,7 +50,9 @@ class Body:
 def empty_body() -> Body:
     """A body without triangles."""
     none = np.zeros((0, 3), np.float32)
-    return Body(none, np.zeros((0, 3), np.int32), np.zeros((0, 3, CORNER_SIZE), np.float32), np.zeros(0, np.uint8), none[:, 0])
+    return Body(
+        none, np.zeros((0, 3), np.int32), np.zeros((0, 3, CORNER_SIZE), np.float32), np.zeros(0, np.uint8), none[:, 0]
+    )
 
 
 def body_of(parts: Sequence[Part]) -> Body:

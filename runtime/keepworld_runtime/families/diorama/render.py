@@ -12,17 +12,17 @@ import numpy as np
 from keepworld.camera import intrinsics
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama import antialias, shade
+from keepworld_runtime.families.diorama import antialias
 from keepworld_runtime.families.diorama.body import Body, body_of, empty_body
 from keepworld_runtime.families.diorama.scene import Scene, build_scene
-from keepworld_runtime.families.diorama.sky import Light, light_of
+from keepworld_runtime.families.diorama.sky import light_of
 from keepworld_runtime.families.diorama.spec import Conditions, Moment, Part, SceneSpec
+from keepworld_runtime.families.diorama.view import MOVING, STATIC, Hits, View
 from keepworld_runtime.families.family import Label
 
 F32 = NDArray[np.float32]
 _BAND_ROWS = 16
-_MISS = np.float32(1e30)  # Embree's distances beyond this mean that nothing was hit
-_STATIC, _LASTING, _MOVING = 0, 1, 2
+_CODES = (int(Label.SKY), int(Label.MOVING), MOVING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,91 +40,6 @@ class Picture:
     depth: F32
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Hits:
-    """What N rays hit: distance in rays, barycentrics, normal, face (-1: nothing), and which body."""
-
-    t: F32
-    u: F32
-    v: F32
-    Ng: F32
-    prim: NDArray[np.int32]
-    owner: NDArray[np.uint8]
-
-
-class _View:
-    """What does not change within one picture."""
-
-    def __init__(self, bodies: tuple[Body, Body, Body], light: Light, lamps: F32, pixel: float) -> None:
-        self.bodies, self.light, self.lamps, self.pixel = bodies, light, lamps, pixel
-
-    def cast(self, origins: F32, dirs: F32) -> _Hits:
-        """Find what rays [N, 3] hit first."""
-        static = self.bodies[_STATIC].scene.run(origins, dirs, output=True)
-        hits = _Hits(
-            static["tfar"], static["u"], static["v"], static["Ng"], static["primID"], np.zeros(len(dirs), np.uint8)
-        )
-        for number in (_LASTING, _MOVING):
-            scene = self.bodies[number].scene
-            if scene is None:
-                continue
-            found = scene.run(origins, dirs, dists=hits.t, output=True)
-            nearer = np.nonzero(found["primID"] >= 0)[0]
-            for mine, name in ((hits.t, "tfar"), (hits.u, "u"), (hits.v, "v"), (hits.Ng, "Ng"), (hits.prim, "primID")):
-                mine[nearer] = found[name][nearer]
-            hits.owner[nearer] = number
-        return hits
-
-    def light_up(self, origins: F32, dirs: F32, hits: _Hits, *, mirrors: bool) -> F32:
-        """The linear colours [N, 3] that rays bring back."""
-        count = len(dirs)
-        rgb, lit = np.zeros((count, 3), np.float32), self._lit(origins, dirs, hits)
-        mirror, mirror_dirs = np.zeros(count, np.float32), np.empty((count, 3), np.float32)
-        for number, body in enumerate(self.bodies):
-            if number == _STATIC or body.scene is not None:
-                shade.shade(
-                    number, hits.owner, origins, dirs, hits.t, hits.u, hits.v, hits.prim, lit, self.pixel,
-                    body.corners, body.material, body.variation, self.lamps, self.light, rgb, mirror, mirror_dirs,
-                )  # fmt: skip
-        if mirrors:
-            self._add_mirrors(origins, dirs, hits, mirror, mirror_dirs, rgb)
-        return rgb
-
-    def _lit(self, origins: F32, dirs: F32, hits: _Hits) -> NDArray[np.uint8]:
-        """Whether the key light reaches [N] what rays hit."""
-        count = len(dirs)
-        lit = np.zeros(count, np.uint8)
-        starts, towards, index = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32), np.empty(count, np.int32)
-        found = shade.shadow_rays(
-            origins, dirs, hits.t, hits.Ng, hits.prim, self.light.key, starts, towards, index
-        )
-        if found == 0:
-            return lit
-        index = index[:found]
-        free = np.ones(found, np.uint8)
-        for body in self.bodies:
-            if body.scene is not None:
-                free &= body.scene.run(starts[:found], towards[:found], query="OCCLUDED") < 0
-        lit[index] = free
-        return lit
-
-    def _add_mirrors(self, origins: F32, dirs: F32, hits: _Hits, mirror: F32, mirror_dirs: F32, rgb: F32) -> None:
-        count = len(dirs)
-        starts, towards, index = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32), np.empty(count, np.int32)
-        found = shade.collect_mirrors(origins, dirs, hits.t, mirror, mirror_dirs, starts, towards, index)
-        if found:
-            starts, towards, index = starts[:found], towards[:found], index[:found]
-            seen = self.light_up(starts, towards, self.cast(starts, towards), mirrors=False)
-            rgb[index] += mirror[index, None] * seen
-
-    def trace(self, origins: F32, dirs: F32) -> tuple[F32, _Hits]:
-        """Follow rays all the way to developed, linear colours [N, 3]."""
-        hits = self.cast(origins, dirs)
-        rgb = self.light_up(origins, dirs, hits, mirrors=True)
-        shade.develop(rgb, self.light, rgb)
-        return rgb, hits
 
 
 class Renderer:
@@ -150,72 +65,111 @@ class Renderer:
         self._moving = _renewed(self._moving, moment.moving)
         lamps = np.zeros((0, 7), np.float32) if moment.lights is None else np.asarray(moment.lights, np.float32)
         light = light_of(self.scene.spec, moment.conditions, moment.time_s)
-        view = _View((self.scene.body, self._lasting[1], self._moving[1]), light, lamps, 1.0 / float(K[0, 0]))
-        frame = _Frame(view, c2w, K, self.width, self.height, self._table)
+        view = View((self.scene.body, self._lasting[1], self._moving[1]), light, lamps, 1.0 / float(K[0, 0]))
+        frame = _Frame(view, c2w, K, self.width, self.height)
         for stage in (frame.draw, frame.finish):
             list(self._pool.map(stage, self._bands)) if self._pool else [stage(band) for band in self._bands]
-        return frame.picture()
+        antialias.encode(frame.smoothed.reshape(-1, 3), self._table, frame.image.reshape(-1, 3))
+        return Picture(image=frame.image, depth=frame.depth, labels=frame.labels, confidence=frame.confidence)
 
 
 class _Frame:
-    """One picture while it is being made."""
+    """One picture while it is being made: maps [H, W, ...] that bands of rows fill in."""
 
     def __init__(
-        self, view: _View, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int, table: NDArray[np.uint8]
+        self, view: View, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int
     ) -> None:
-        self._view, self._table, self._width = view, table, width
+        self._view, self._width = view, width
         self._eye = c2w[:3, 3].astype(np.float32)
         self._rays_from_pixels = np.ascontiguousarray(c2w[:3, :3] @ np.linalg.inv(K))
         self._linear = np.empty((height, width, 3), np.float32)
-        self._smoothed = np.empty((height, width, 3), np.float32)
-        self._image = np.empty((height, width, 3), np.uint8)
-        self._depth = np.empty((height, width), np.float32)
-        self._labels = np.empty((height, width), np.uint8)
+        self._normal = np.empty((height, width, 3), np.float32)
+        self._face = np.empty((height, width), np.int32)
+        self._body = np.empty((height, width), np.uint8)
         self._share = np.ones((height, width), np.float32)
-        self._facing = np.empty((height, width), np.float32)
+        self.smoothed = np.empty((height, width, 3), np.float32)
+        self.depth = np.empty((height, width), np.float32)
+        self.image = np.empty((height, width, 3), np.uint8)
+        self.labels = np.empty((height, width), np.uint8)
+        self.confidence = np.empty((height, width), np.uint8)
 
     def draw(self, band: tuple[int, int]) -> None:
         """Trace a band's pixel centres."""
         first, rows = band
-        there = slice(first, first + rows)
         dirs = np.empty((rows * self._width, 3), np.float32)
         antialias.camera_rays(first, rows, self._width, self._rays_from_pixels, dirs)
-        rgb, hits = self._view.trace(self._from_eye(len(dirs)), dirs)
-        sky = hits.prim < 0
-        self._linear[there] = rgb.reshape(rows, -1, 3)
-        self._depth[there] = np.where(sky, np.float32(0.0), hits.t).reshape(rows, -1)
-        labels = np.where(sky, np.uint8(Label.SKY), np.where(hits.owner == _MOVING, np.uint8(Label.MOVING), np.uint8(0)))
-        self._labels[there] = labels.reshape(rows, -1)
-        across = np.abs((hits.Ng * dirs).sum(1))
-        length = np.sqrt((hits.Ng**2).sum(1) * (dirs**2).sum(1))
-        self._facing[there] = np.where(sky, np.float32(1.0), across / np.maximum(length, np.float32(1e-12))).reshape(rows, -1)
+        origins = self._from_eye(len(dirs))
+        hits = self._view.cast(origins, dirs)
+        rgb = self._view.light_up(origins, dirs, hits, row_length=self._width)
+        self._linear[first : first + rows] = rgb.reshape(rows, -1, 3)
+        self._keep(first, dirs, hits)
 
     def finish(self, band: tuple[int, int]) -> None:
-        """Add samples where a band has edges, and turn it into bytes. All bands must have been drawn."""
+        """Add samples where a band has edges, and label it. All bands must have been drawn."""
         first, rows = band
         there = slice(first, first + rows)
         index = np.empty(rows * self._width, np.int32)
-        index = index[: antialias.find_edges(first, rows, self._linear, self._depth, index)]
-        self._smoothed[there] = self._linear[there]
+        index = index[: antialias.find_edges(first, rows, self._linear, self.depth, index)]
+        self.smoothed[there] = self._linear[there]
         if len(index):
-            dirs = np.empty((len(index) * len(antialias.OFFSETS), 3), np.float32)
-            antialias.sample_rays(index, self._width, self._rays_from_pixels, antialias.OFFSETS, dirs)
-            rgb, hits = self._view.trace(self._from_eye(len(dirs)), dirs)
-            depth = np.where(hits.prim < 0, np.float32(0.0), hits.t)
-            antialias.merge_samples(
-                index, rgb, depth, self._smoothed.reshape(-1, 3), self._depth.reshape(-1), self._share.reshape(-1)
-            )
-        antialias.encode(self._smoothed[there].reshape(-1, 3), self._table, self._image[there].reshape(-1, 3))
+            self._sample(index)
+        antialias.label(
+            first,
+            self._rays_from_pixels,
+            self.depth[there],
+            self._normal[there],
+            self._body[there],
+            self._share[there],
+            self.labels[there],
+            self.confidence[there],
+            _CODES,
+        )
 
-    def picture(self) -> Picture:
-        """The finished picture."""
-        # A surface seen at less than about 12 degrees says little about where it is.
-        sure = self._share * np.minimum(self._facing / np.float32(0.2), np.float32(1.0))
-        return Picture(
-            image=self._image,
-            depth=self._depth,
-            labels=self._labels,
-            confidence=np.round(sure * np.float32(255.0)).astype(np.uint8),
+    def _sample(self, index: NDArray[np.int32]) -> None:
+        """Cast extra rays in pixels `index` [N]; light only those that show what no pixel about them shows."""
+        count = len(index) * len(antialias.OFFSETS)
+        dirs, samples = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
+        antialias.sample_rays(index, self._width, self._rays_from_pixels, antialias.OFFSETS, dirs)
+        origins = self._from_eye(count)
+        hits = self._view.cast(origins, dirs)
+        static = self._view.bodies[STATIC]
+        new = np.empty(count, np.int32)
+        found = antialias.reuse_samples(
+            index,
+            antialias.OFFSETS,
+            hits.t,
+            hits.Ng,
+            hits.prim,
+            hits.owner,
+            static.material,
+            static.variation,
+            self._linear,
+            self.depth,
+            self._normal,
+            self._face,
+            self._body,
+            samples,
+            new,
+        )
+        if found:
+            new = new[:found]
+            samples[new] = self._view.light_up(origins[new], dirs[new], hits.only(new))
+        smoothed, depth, share = self.smoothed.reshape(-1, 3), self.depth.reshape(-1), self._share.reshape(-1)
+        antialias.merge_samples(index, samples, hits.t, hits.prim, smoothed, depth, share)
+
+    def _keep(self, first: int, dirs: F32, hits: Hits) -> None:
+        antialias.keep_hits(
+            first,
+            self._width,
+            dirs,
+            hits.t,
+            hits.Ng,
+            hits.prim,
+            hits.owner,
+            self.depth.reshape(-1),
+            self._normal.reshape(-1, 3),
+            self._face.reshape(-1),
+            self._body.reshape(-1),
         )
 
     def _from_eye(self, count: int) -> F32:

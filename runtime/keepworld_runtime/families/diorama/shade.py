@@ -25,19 +25,41 @@ _UNLIT_WINDOWS = 0.72  # variation above which nobody is home
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shadow_rays(origins, dirs, t, Ng, prim, key, out_origins, out_dirs, out_index):
-    """Collect rays towards the key light from where rays hit something that faces it; gives how many."""
-    count = 0
-    for i in range(len(t)):
-        if prim[i] < 0:
+def shadow_rays(origins, dirs, t, Ng, prim, key, width, colour, lit, out_origins, out_dirs, out_index):
+    """Collect rays towards the key light from where rays hit something that faces it; gives how many.
+
+    Args:
+        width: rays a row, for the chessboard. colour: 0 for its white squares, 1 for the black ones whose white
+            neighbours do not tell, 2 for all rays, which then need not be neighbours.
+        lit: [N] what is known; the black squares that need no ray are filled in.
+    """
+    count, rays = 0, len(t)
+    for i in range(rays):
+        if prim[i] < 0 or t[i] > _MAX_SHADOW_DISTANCE:
+            continue
+        row = i // max(width, 1)
+        column = i - row * width
+        if colour < 2 and (row + column) % 2 != colour:
             continue
         nx, ny, nz = Ng[i, 0], Ng[i, 1], Ng[i, 2]
         length = math.sqrt(nx * nx + ny * ny + nz * nz)
         side = nx * dirs[i, 0] + ny * dirs[i, 1] + nz * dirs[i, 2]
         sign = -1.0 / length if side > 0.0 else 1.0 / length
         nx, ny, nz = nx * sign, ny * sign, nz * sign
-        if nx * key[0] + ny * key[1] + nz * key[2] <= 0.0 or t[i] > _MAX_SHADOW_DISTANCE:
+        if nx * key[0] + ny * key[1] + nz * key[2] <= 0.0:
             continue
+        if colour == 1 and 0 < column < width - 1 and width <= i < rays - width:
+            total = lit[i - 1] + lit[i + 1] + lit[i - width] + lit[i + width]
+            if total == 4 or total == 0:
+                alike = True
+                for step in (-1, 1, -width, width):
+                    j = i + step
+                    size = math.sqrt(Ng[j, 0] ** 2 + Ng[j, 1] ** 2 + Ng[j, 2] ** 2)
+                    cosine = abs(nx * Ng[j, 0] + ny * Ng[j, 1] + nz * Ng[j, 2]) / size
+                    alike = alike and prim[j] >= 0 and cosine > 0.9 and abs(t[j] - t[i]) < 0.06 * t[i]
+                if alike:
+                    lit[i] = total // 4
+                    continue
         lift = _LIFT * (1.0 + 0.01 * t[i])
         out_origins[count, 0] = origins[i, 0] + t[i] * dirs[i, 0] + nx * lift
         out_origins[count, 1] = origins[i, 1] + t[i] * dirs[i, 1] + ny * lift
@@ -54,7 +76,9 @@ def fogged(r, g, b, y0, x, y, z, distance, light):
     # Fog thins out exponentially upwards; the integral along a straight ray is closed.
     rise = -y * distance / light.mist_height
     thin = (1.0 - math.exp(-rise)) / rise if abs(rise) > 1e-3 else 1.0 - 0.5 * rise
-    amount = 1.0 - math.exp(-light.fog_density * distance * clamp(thin, 0.0, 4.0) * min(math.exp(y0 / light.mist_height), 1.5))
+    amount = 1.0 - math.exp(
+        -light.fog_density * distance * clamp(thin, 0.0, 4.0) * min(math.exp(y0 / light.mist_height), 1.5)
+    )
     towards = max(x * light.sun[0] + y * light.sun[1] + z * light.sun[2], 0.0)
     glow = 0.22 * towards**5
     fr = light.fog[0] + light.sun_colour[0] * glow
@@ -65,7 +89,24 @@ def fogged(r, g, b, y0, x, y, z, distance, light):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def shade(
-    me, owner, origins, dirs, t, u, v, prim, lit, pixel, corners, material, variation, lamps, light, rgb, mirror, mirror_dirs
+    me,
+    owner,
+    origins,
+    dirs,
+    t,
+    u,
+    v,
+    prim,
+    lit,
+    pixel,
+    corners,
+    material,
+    variation,
+    lamps,
+    light,
+    rgb,
+    mirror,
+    mirror_dirs,
 ):
     """Light what the rays that hit body number `me` brought back; body 0 also sees to the sky.
 
@@ -95,7 +136,11 @@ def shade(
             rgb[i, 2] = b + (light.fog[2] - b) * haze
             continue
         distance = t[i] * length
-        x, y, z = origins[i, 0] + t[i] * dirs[i, 0], origins[i, 1] + t[i] * dirs[i, 1], origins[i, 2] + t[i] * dirs[i, 2]
+        x, y, z = (
+            origins[i, 0] + t[i] * dirs[i, 0],
+            origins[i, 1] + t[i] * dirs[i, 1],
+            origins[i, 2] + t[i] * dirs[i, 2],
+        )
         face = prim[i]
         kind = material[face]
         w1, w2 = u[i], v[i]
@@ -115,8 +160,14 @@ def shade(
 
         if kind == _WATER:
             amp = 0.030
-            ax = amp * (noise2(x * 0.9, z * 0.9, 61) * visible(2.2, footprint) + noise2(x * 3.1, z * 2.3, 62) * visible(0.8, footprint))
-            az = amp * (noise2(x * 0.8, z * 1.1, 63) * visible(2.2, footprint) + noise2(x * 2.3, z * 3.3, 64) * visible(0.8, footprint))
+            ax = amp * (
+                noise2(x * 0.9, z * 0.9, 61) * visible(2.2, footprint)
+                + noise2(x * 3.1, z * 2.3, 62) * visible(0.8, footprint)
+            )
+            az = amp * (
+                noise2(x * 0.8, z * 1.1, 63) * visible(2.2, footprint)
+                + noise2(x * 2.3, z * 3.3, 64) * visible(0.8, footprint)
+            )
             flip = 1.0 if dy > 0.0 else -1.0
             norm = math.sqrt(ax * ax + 1.0 + az * az)
             nx, ny, nz = ax / norm, -flip / norm, az / norm
@@ -134,7 +185,11 @@ def shade(
             towards = rx * light.key[0] + ry * light.key[1] + rz * light.key[2]
             glint = sunlit * max(towards, 0.0) ** 220 * 4.0
             keep = 1.0 - fresnel
-            r, g, b = r * keep + light.key_colour[0] * glint, g * keep + light.key_colour[1] * glint, b * keep + light.key_colour[2] * glint
+            r, g, b = (
+                r * keep + light.key_colour[0] * glint,
+                g * keep + light.key_colour[1] * glint,
+                b * keep + light.key_colour[2] * glint,
+            )
             lr, lg, lb = _lamplight(x, y, z, 0.0, -1.0, 0.0, lamps)
             r, g, b = r + 0.05 * lr, g + 0.05 * lg, b + 0.05 * lb
             r, g, b, hidden = fogged(r, g, b, origins[i, 1], dx, dy, dz, distance, light)
@@ -145,7 +200,9 @@ def shade(
         if kind == _GLOW:
             r, g, b = 4.0 * corner[3], 4.0 * corner[4], 4.0 * corner[5]
         else:
-            r, g, b = albedo(kind, x, y, z, nx, ny, nz, corner[3], corner[4], corner[5], corner[8], variation[face], footprint, light)
+            r, g, b = albedo(
+                kind, x, y, z, nx, ny, nz, corner[3], corner[4], corner[5], corner[8], variation[face], footprint, light
+            )
             ndl = nx * light.key[0] + ny * light.key[1] + nz * light.key[2]
             direct = max(ndl, 0.0) * sunlit
             if kind == _FOLIAGE or kind == _NEEDLES:
@@ -167,7 +224,9 @@ def shade(
             elif light.wet > 0.0 and kind != _FOLIAGE and kind != _NEEDLES:
                 pool = 0.35
                 if kind == _TERRAIN:
-                    pool = 0.25 + 0.75 * smooth(-0.1, 0.35, noise2(x * 0.35, z * 0.35, 81)) * smooth(0.2, 0.7, corner[8] + 0.35)
+                    pool = 0.25 + 0.75 * smooth(-0.1, 0.35, noise2(x * 0.35, z * 0.35, 81)) * smooth(
+                        0.2, 0.7, corner[8] + 0.35
+                    )
                 sheen = light.wet * pool * (0.04 + 0.7 * (1.0 - facing) ** 4) * openness
                 k = 2.0 * facing
                 rr, rg, rb = gradient(dx + k * nx, min(dy + k * ny, -0.02), dz + k * nz, light)
@@ -225,9 +284,17 @@ def collect_mirrors(origins, dirs, t, mirror, mirror_dirs, out_origins, out_dirs
 def develop(rgb, light, out):
     """Expose, tone-map (Narkowicz's fit of ACES) and grade colours [N, 3] to linear display values [N, 3] in [0, 1]."""
     for i in range(len(rgb)):
-        r, g, b = _filmic(rgb[i, 0] * light.exposure), _filmic(rgb[i, 1] * light.exposure), _filmic(rgb[i, 2] * light.exposure)
+        r, g, b = (
+            _filmic(rgb[i, 0] * light.exposure),
+            _filmic(rgb[i, 1] * light.exposure),
+            _filmic(rgb[i, 2] * light.exposure),
+        )
         grey = 0.2126 * r + 0.7152 * g + 0.0722 * b
-        r, g, b = grey + (r - grey) * light.saturation, grey + (g - grey) * light.saturation, grey + (b - grey) * light.saturation
+        r, g, b = (
+            grey + (r - grey) * light.saturation,
+            grey + (g - grey) * light.saturation,
+            grey + (b - grey) * light.saturation,
+        )
         out[i, 0] = _graded(r, light.contrast, light.lift[0], light.tint[0])
         out[i, 1] = _graded(g, light.contrast, light.lift[1], light.tint[1])
         out[i, 2] = _graded(b, light.contrast, light.lift[2], light.tint[2])
