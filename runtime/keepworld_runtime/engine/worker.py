@@ -1,6 +1,6 @@
 """A worker process: loads the families, opens worlds, draws their chunks one after another.
 
-Three threads: one listens for commands, one says that it is alive, the main one draws. When the server goes, however it
+The main thread draws; others listen for commands, send frames while the next is drawn, and say that it is alive. When the server goes, however it
 goes, so does the worker: its command pipe ends, and the kernel sends SIGKILL.
 """
 
@@ -70,11 +70,11 @@ def main(setup: WorkerSetup, commands: Connection, answers: Connection, arena: A
     """Run a worker until its command pipe ends."""
     _die_with_parent()
     logging.basicConfig(level=setup.log_level, format="%(asctime)s %(levelname)s worker %(name)s %(message)s")
-    line = Line(commands, answers)
+    line = Line(commands, answers, arena)
     line.start()
     models = {name: import_family(module).load(num_threads=setup.num_threads) for name, module in setup.modules.items()}
     line.say(Ready())
-    Worker(models, arena, line).run()
+    Worker(models, line).run()
 
 
 def _die_with_parent() -> None:
@@ -85,32 +85,40 @@ def _die_with_parent() -> None:
     os.dup2(2, 1)
 
 
-class Line:
-    """The worker's end of the pipes: commands in, answers out, and a sign of life."""
+@dataclass(frozen=True, slots=True)
+class _Handover:
+    """A drawn frame on its way to the arena; from here on its arrays are left alone."""
 
-    def __init__(self, commands: Connection, answers: Connection) -> None:
+    call: int
+    frame: FrameData
+    drawn_s: float
+
+
+class Line:
+    """The worker's end of the pipes: commands in, answers and frames out, and a sign of life."""
+
+    def __init__(self, commands: Connection, answers: Connection, arena: Arena) -> None:
         self._commands = commands
         self._answers = answers
+        self._arena = arena
+        self._slot = 0
         self._speaking = threading.Lock()
         self._free_slots = threading.Semaphore(SLOTS)
+        self._outgoing: queue.Queue[Answer | _Handover] = queue.Queue(maxsize=SLOTS)
         self.work: queue.SimpleQueue[Open | Draw | Close] = queue.SimpleQueue()
 
     def start(self) -> None:
-        """Begin to listen, and to say that this process is alive."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        threading.Thread(target=self._stay_alive, daemon=True).start()
+        """Begin to listen, to speak, and to say that this process is alive."""
+        for act in (self._listen, self._speak, self._stay_alive):
+            threading.Thread(target=act, daemon=True).start()
 
-    def say(self, answer: Answer | Alive) -> None:
-        """Tell the server; if it is gone, end."""
-        try:
-            with self._speaking:
-                self._answers.send(answer)
-        except OSError:
-            os._exit(0)
+    def say(self, answer: Answer) -> None:
+        """Tell the server, after everything that was said before."""
+        self._outgoing.put(answer)
 
-    def wait_for_slot(self) -> None:
-        """Wait until a slot of the arena is free. They become free in the order they were taken."""
-        self._free_slots.acquire()
+    def give(self, call: int, frame: FrameData, drawn_s: float) -> None:
+        """Send a frame while the next is drawn; waits only when the server is far behind."""
+        self._outgoing.put(_Handover(call, frame, drawn_s))
 
     def _listen(self) -> None:
         try:
@@ -123,21 +131,44 @@ class Line:
         except (EOFError, OSError):
             os._exit(0)
 
+    def _speak(self) -> None:
+        while True:
+            answer = self._outgoing.get()
+            self._send(self._stored(answer) if isinstance(answer, _Handover) else answer)
+
     def _stay_alive(self) -> None:
         while True:
             time.sleep(_ALIVE_EVERY_S)
-            self.say(Alive())
+            self._send(Alive())
+
+    def _stored(self, given: _Handover) -> Drawn | Failed:
+        """Copy a frame into the next slot; slots become free in the order they were taken."""
+        frame, parts = given.frame, dict(_parts(given.frame))
+        self._free_slots.acquire()
+        try:
+            layout = self._arena.write(self._slot, tuple(parts.values()))
+        except ValueError as error:
+            return Failed(given.call, str(error))
+        drawn = Drawn(given.call, self._slot, layout, tuple(parts), frame.index, frame.c2w, frame.K, given.drawn_s)
+        self._slot = (self._slot + 1) % SLOTS
+        return drawn
+
+    def _send(self, answer: Answer | Alive) -> None:
+        """Put something into the pipe; if nobody is at its end, end."""
+        try:
+            with self._speaking:
+                self._answers.send(answer)
+        except OSError:
+            os._exit(0)
 
 
 class Worker:
     """Draws for the worlds that it holds."""
 
-    def __init__(self, models: Mapping[str, Model], arena: Arena, line: Line) -> None:
+    def __init__(self, models: Mapping[str, Model], line: Line) -> None:
         self._models = models
-        self._arena = arena
         self._line = line
         self._worlds: dict[str, World] = {}
-        self._slot = 0
 
     def run(self) -> None:
         """Do as commanded, for ever."""
@@ -172,14 +203,7 @@ class Worker:
             if frame is None:
                 return Finished(command.call, world.state(), draw_s)
             if frame.index >= command.skip:
-                self._hand_over(command.call, frame, drawn_s)
-
-    def _hand_over(self, call: int, frame: FrameData, drawn_s: float) -> None:
-        parts = dict(_parts(frame))
-        self._line.wait_for_slot()
-        layout = self._arena.write(self._slot, tuple(parts.values()))
-        self._line.say(Drawn(call, self._slot, layout, tuple(parts), frame.index, frame.c2w, frame.K, drawn_s))
-        self._slot = (self._slot + 1) % SLOTS
+                self._line.give(command.call, frame, drawn_s)
 
 
 def _parts(frame: FrameData) -> Iterator[tuple[str, Any]]:
