@@ -12,7 +12,6 @@ OFFSETS = np.array([[-0.16, -0.38], [0.39, -0.02], [-0.21, 0.36]], np.float32)
 _SAME_NORMAL, _SAME_DEPTH = 0.97, 0.03  # cosine; relative difference: what counts as one surface
 _GLANCING = 0.2  # sine: a surface seen at less than about 12 degrees says little about where it is
 _CONTRAST = 0.055  # difference in brightness (square root of linear) that shows as a step
-_CREASE = 0.04  # relative departure of depth from a plane through its neighbours
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -32,30 +31,59 @@ def camera_rays(first: int, rows: int, width: int, rays_from_pixels: NDArray[np.
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def find_edges(first: int, rows: int, picture: F32, depth: F32, index: NDArray[np.int32]) -> int:
-    """List, as row * W + column, the pixels of some rows that differ from a neighbour; gives how many.
+def find_edges(
+    first: int,
+    rows: int,
+    material: NDArray[np.uint8],
+    picture: F32,
+    depth: F32,
+    normal: F32,
+    face: NDArray[np.int32],
+    body: NDArray[np.uint8],
+    smoothed: F32,
+    index: NDArray[np.int32],
+) -> int:
+    """List, as row * W + column, the pixels of some rows where one surface ends and another shows; gives how many.
 
-    picture: [H, W, 3] linear. depth: [H, W], 0 for sky. index: [rows * W] written.
+    Within a surface, steps in brightness are shadows' edges: those are softened here.
+
+    Args:
+        material: of the static body's faces.
+        picture: [H, W, 3] linear. depth, normal, face, body: [H, W, ...] as `keep_hits` stores them.
+        smoothed: [H, W, 3] written: the picture with soft shadow edges.
+        index: [rows * W] written.
     """
     height, width = depth.shape
     count = 0
     for y in range(first, first + rows):
         for x in range(width):
             here = _brightness(picture, y, x)
-            d = depth[y, x]
-            is_edge = False
+            is_edge, steps = False, 0
+            r, g, b = picture[y, x, 0], picture[y, x, 1], picture[y, x, 2]
+            sum_r, sum_g, sum_b = 4.0 * r, 4.0 * g, 4.0 * b
             for side in range(4):
                 a = min(max(y + (side == 0) - (side == 1), 0), height - 1)
-                b = min(max(x + (side == 2) - (side == 3), 0), width - 1)
-                other = depth[a, b]
-                if abs(here - _brightness(picture, a, b)) > _CONTRAST or (d > 0.0) != (other > 0.0):
+                c = min(max(x + (side == 2) - (side == 3), 0), width - 1)
+                if abs(here - _brightness(picture, a, c)) <= _CONTRAST:
+                    sum_r, sum_g, sum_b = sum_r + r, sum_g + g, sum_b + b
+                    continue
+                f, h = face[y, x], face[a, c]
+                same = f == h and body[y, x] == body[a, c]
+                if not same and f >= 0 and h >= 0 and body[y, x] == 0 and body[a, c] == 0:
+                    cosine = 0.0
+                    for axis in range(3):
+                        cosine += normal[y, x, axis] * normal[a, c, axis]
+                    near = abs(depth[y, x] - depth[a, c]) < _SAME_DEPTH * depth[y, x]
+                    same = cosine > _SAME_NORMAL and near and material[f] == material[h]
+                if not same:
                     is_edge = True
                     break
-            if not is_edge and d > 0.0 and 0 < x < width - 1 and 0 < y < height - 1:
-                # 1 / z is linear across a plane.
-                flat = abs(1.0 / depth[y, x - 1] + 1.0 / depth[y, x + 1] - 2.0 / d) * d
-                steep = abs(1.0 / depth[y - 1, x] + 1.0 / depth[y + 1, x] - 2.0 / d) * d
-                is_edge = max(flat, steep) > _CREASE
+                steps += 1
+                sum_r, sum_g, sum_b = sum_r + picture[a, c, 0], sum_g + picture[a, c, 1], sum_b + picture[a, c, 2]
+            soft = steps > 0 and not is_edge
+            smoothed[y, x, 0] = sum_r / 8.0 if soft else r
+            smoothed[y, x, 1] = sum_g / 8.0 if soft else g
+            smoothed[y, x, 2] = sum_b / 8.0 if soft else b
             if is_edge:
                 index[count] = y * width + x
                 count += 1
@@ -162,7 +190,9 @@ def reuse_samples(
                 f = face[a, c]
                 same = f == prim[k]
                 if not same and f >= 0 and prim[k] >= 0:
-                    cosine = (normal[a, c, 0] * Ng[k, 0] + normal[a, c, 1] * Ng[k, 1] + normal[a, c, 2] * Ng[k, 2]) / length
+                    cosine = (
+                        normal[a, c, 0] * Ng[k, 0] + normal[a, c, 1] * Ng[k, 1] + normal[a, c, 2] * Ng[k, 2]
+                    ) / length
                     same = (
                         abs(cosine) > _SAME_NORMAL
                         and abs(depth[a, c] - t[k]) < _SAME_DEPTH * t[k]

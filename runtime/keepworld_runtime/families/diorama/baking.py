@@ -26,7 +26,9 @@ def bake_openness(
     TriangleMesh(scene, vertices, faces)
     k = np.arange(_RAYS)
     radius = np.sqrt((k + 0.5) / _RAYS)
-    pattern = np.stack([radius * np.cos(k * _GOLDEN_ANGLE), radius * np.sin(k * _GOLDEN_ANGLE), np.sqrt(1 - radius**2)], -1)
+    pattern = np.stack(
+        [radius * np.cos(k * _GOLDEN_ANGLE), radius * np.sin(k * _GOLDEN_ANGLE), np.sqrt(1 - radius**2)], -1
+    )
     openness = np.ones(len(vertices), np.float32)
     near = np.nonzero(np.hypot(vertices[:, 0], vertices[:, 2] - 25.0) < _BAKED_WITHIN)[0]
     n = normals[near]

@@ -152,15 +152,22 @@ class _Builder:
             lift = np.array([thick * 1.35, 0.0])
             ring = [low, high, high + lift, low + lift]
             sides = [[(x, *p) for p in ring] for x in (-along, along)]
-            sides += [[(x, *p) for x, p in zip((-along, along, along, -along), (p, p, q, q), strict=True)]
-                      for p, q in zip(ring, ring[1:] + ring[:1], strict=True)]
+            sides += [
+                [(x, *p) for x, p in zip((-along, along, along, -along), (p, p, q, q), strict=True)]
+                for p, q in zip(ring, ring[1:] + ring[:1], strict=True)
+            ]
             self.kit.add(faceted(sides, Material.ROOF, self.roof))
         ridge = (2 * along + 0.06, 0.16, 0.3)
         self.kit.box((0, self.top + rise + 0.24, 0), ridge, Material.ROOF, self.roof * 0.8)
 
     def flat_roof(self) -> None:
         w, d = self.width, self.depth
-        for x, z, sx, sz in ((0, d / 2, w, 0.3), (0, -d / 2, w, 0.3), (w / 2, 0, 0.3, d + 0.3), (-w / 2, 0, 0.3, d + 0.3)):
+        for x, z, sx, sz in (
+            (0, d / 2, w, 0.3),
+            (0, -d / 2, w, 0.3),
+            (w / 2, 0, 0.3, d + 0.3),
+            (-w / 2, 0, 0.3, d + 0.3),
+        ):
             self.kit.box((x, self.top + 0.22, z), (sx, 0.5, sz), self.material, self.wall)
         for k in range(5):
             x = (k - 2) * w / 5.6
@@ -187,7 +194,9 @@ class _Builder:
     def openings(self) -> None:
         w, d = self.width / 2, self.depth / 2
         door = (1.0, 2.05)
-        self.kit.box((0, self.base + door[1] / 2, -d - 0.02), (door[0] + 0.26, door[1] + 0.16, 0.14), Material.PLANKS, self.trim)
+        self.kit.box(
+            (0, self.base + door[1] / 2, -d - 0.02), (door[0] + 0.26, door[1] + 0.16, 0.14), Material.PLANKS, self.trim
+        )
         self.kit.box((0, self.base + door[1] / 2, -d - 0.08), (door[0], door[1], 0.06), Material.PLANKS, _WOOD)
         self.kit.box((0.36, self.base + 1.0, -d - 0.13), (0.08, 0.08, 0.07), Material.PLAIN, srgb("#d8b04a"))
         for storey in range(self.storeys):

@@ -16,7 +16,8 @@ _RAINBOW_RADIUS, _RAINBOW_WIDTH = 0.733, 0.035  # radians from the point opposit
 def gradient(x: float, y: float, z: float, light: Light) -> tuple[float, float, float]:
     """The clear sky's colour in a unit direction: what mirrors and fog see of it."""
     up = clamp(-y, 0.0, 1.0)
-    t = 1.0 - (1.0 - up) ** 2.6
+    rest = 1.0 - up
+    t = 1.0 - rest * rest * math.sqrt(rest)
     towards = x * light.sun[0] + y * light.sun[1] + z * light.sun[2]
     # Low sun warms its own side of the sky and leaves the other cool.
     low = smooth(0.42, -0.05, -light.sun[1])
@@ -30,9 +31,12 @@ def gradient(x: float, y: float, z: float, light: Light) -> tuple[float, float, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cloud_density(u: float, v: float) -> float:
+def _cloud_density(u: float, v: float, edge: float) -> float:
+    """Fractal noise; once the octaves left cannot lift it over `edge` any more they are left out."""
     total, weight, scale = 0.0, 0.5, 1.0
     for octave in range(5):
+        if total + 2.0 * weight < edge:
+            break
         total += weight * noise2(u * scale, v * scale, 20 + octave)
         weight *= 0.5
         scale *= 2.17
@@ -62,11 +66,11 @@ def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float,
     if light.cloud > 0.02:
         scale = 1.9 / (up + 0.16)
         u, v = x * scale, z * scale
-        density = _cloud_density(u, v)
         edge = 0.52 - 0.92 * light.cloud
+        density = _cloud_density(u, v, edge)
         cover = smooth(edge, edge + 0.22, density) * smooth(-0.01, 0.10, up)
         if cover > 0.0:
-            ahead = _cloud_density(u + 0.16 * light.sun[0], v + 0.16 * light.sun[2])
+            ahead = _cloud_density(u + 0.16 * light.sun[0], v + 0.16 * light.sun[2], -9.0)
             lit = clamp(0.62 + 1.5 * (density - ahead) - 0.5 * smooth(edge, edge + 0.75, density), 0.0, 1.0)
             rim = 0.5 * max(disc, 0.0) ** 10 * (1.0 - cover)
             cover *= 0.94
@@ -78,9 +82,7 @@ def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _night_sky(
-    x: float, y: float, z: float, r: float, g: float, b: float, light: Light
-) -> tuple[float, float, float]:
+def _night_sky(x: float, y: float, z: float, r: float, g: float, b: float, light: Light) -> tuple[float, float, float]:
     """Add stars and the moon."""
     scale = 95.0
     i, j, k = math.floor(x * scale), math.floor(y * scale), math.floor(z * scale)

@@ -96,7 +96,9 @@ def _tower(rng: np.random.Generator) -> Landmark:
         _pane(kit, lamps, 3.3 - 0.035 * (up - 1.2), up, angle, float(rng.random()))
     kit.add(beam((0, 19.0, 0), (0, 21.5, 0), 0.12, Material.BARK, _DARK_WOOD))
     flag = [[(0, 21.4, z), (0, 20.3, z), (1.8, 20.9, z)] for z in (-0.04, 0.04)]
-    edges = [[(a), (b), (*b[:2], 0.04), (*a[:2], 0.04)] for a, b in zip(flag[0], flag[0][1:] + flag[0][:1], strict=True)]
+    edges = [
+        [(a), (b), (*b[:2], 0.04), (*a[:2], 0.04)] for a, b in zip(flag[0], flag[0][1:] + flag[0][:1], strict=True)
+    ]
     kit.add(faceted([*flag, *edges], Material.PLAIN, _RED))
     return Landmark(kit.mesh(), [(0.0, 0.0, 3.8)], lamps)
 
@@ -203,7 +205,9 @@ def _castle(rng: np.random.Generator) -> Landmark:
             tower = Kit()
             tall = 10.5 + 1.5 * (z > 0)
             tower.add(frustum([2.9, 2.5, 2.4], [2 * _DEPTH, 0.8, tall], Material.STONE, _STONE, sides=12))
-            tower.add(frustum([2.4, 2.85, 2.85], [tall - 0.4, tall + 0.4, tall + 1.2], Material.STONE, _DARK_STONE, sides=12))
+            tower.add(
+                frustum([2.4, 2.85, 2.85], [tall - 0.4, tall + 0.4, tall + 1.2], Material.STONE, _DARK_STONE, sides=12)
+            )
             tower.add(frustum([3.05, 0.0], [tall + 1.1, tall + 5.6], Material.ROOF, _SLATE, sides=12))
             _pane(tower, [], 2.42, tall - 2.6, 0.3, float(rng.random()))
             lamps.append((x, tall - 2.6, z - 2.5, 0.0, 0.0, -1.0))
@@ -224,8 +228,11 @@ def _castle(rng: np.random.Generator) -> Landmark:
                 piece.box((s * 2.3, 3.0, -reach), (0.9, 10.0, 2.6), Material.STONE, _DARK_STONE)
         kit.add(piece.mesh().placed(0, 0, 0, yaw=turn * np.pi / 2))
         c, s = np.cos(turn * np.pi / 2), np.sin(turn * np.pi / 2)
-        rounds += [(c * k - s * reach, -s * k - c * reach, 1.2) for k in np.arange(-reach, reach + 1, 1.5)
-                   if turn or abs(k) > 2.2]
+        rounds += [
+            (c * k - s * reach, -s * k - c * reach, 1.2)
+            for k in np.arange(-reach, reach + 1, 1.5)
+            if turn or abs(k) > 2.2
+        ]
     kit.box((1.5, 5.0, 3.5), (9.5, 14.0, 7.5), Material.STONE, np.array(_STONE) * 1.05)
     for x in np.arange(-2.6, 6.0, 1.72):
         for z in (-0.1, 7.1):
@@ -258,7 +265,9 @@ LANDMARKS: dict[str, Callable[[np.random.Generator], Landmark]] = {
 
 def deck_rise(along: np.ndarray, crossing: Crossing, grand: bool) -> np.ndarray:
     """How much higher the deck is `along` metres [...] from its middle than at its ends."""
-    return np.asarray((1.15 if grand else 0.35) * np.cos(np.clip(along / crossing.half_length, -1, 1) * np.pi / 2) ** 1.3)
+    return np.asarray(
+        (1.15 if grand else 0.35) * np.cos(np.clip(along / crossing.half_length, -1, 1) * np.pi / 2) ** 1.3
+    )
 
 
 def build_bridge(crossing: Crossing, bank: float, bed: float, grand: bool) -> Mesh:
@@ -273,7 +282,9 @@ def build_bridge(crossing: Crossing, bank: float, bed: float, grand: bool) -> Me
     for k in range(12):
         (z0, z1), (u0, u1) = stations[k : k + 2], top[k : k + 2]
         if grand:
-            under = [bed + (crown - bed) * np.sqrt(max(0.0, 1 - (z / arch) ** 2)) if abs(z) < arch else bed for z in (z0, z1)]
+            under = [
+                bed + (crown - bed) * np.sqrt(max(0.0, 1 - (z / arch) ** 2)) if abs(z) < arch else bed for z in (z0, z1)
+            ]
         else:
             under = [u0 - 0.16, u1 - 0.16]
         ring = [(u0, z0), (u1, z1), (under[1], z1), (under[0], z0)]
@@ -289,7 +300,12 @@ def build_bridge(crossing: Crossing, bank: float, bed: float, grand: bool) -> Me
 
 
 def _slab(
-    kit: Kit, ring: list[tuple[float, float]], x0: float, x1: float, material: Material, colour: tuple[float, float, float]
+    kit: Kit,
+    ring: list[tuple[float, float]],
+    x0: float,
+    x1: float,
+    material: Material,
+    colour: tuple[float, float, float],
 ) -> None:
     """A solid from a side view, four (up, z), that reaches from x0 to x1."""
     ends = [[(x, *p) for p in ring] for x in (x0, x1)]

@@ -122,7 +122,10 @@ class Layout:
         w = rng.uniform(-1.0, 1.0, 6)
         if self.landmark is not None and abs(self.landmark.z - sz) > 16:
             turn = np.sign(self.landmark.x - sx) * 15.0
-            end = [(self.landmark.x - turn, self.landmark.z - 6.0), (self.landmark.x - turn * 1.2, self.landmark.z + 12.0)]
+            end = [
+                (self.landmark.x - turn, self.landmark.z - 6.0),
+                (self.landmark.x - turn * 1.2, self.landmark.z + 12.0),
+            ]
         else:
             end = [(sx - self.side * 6.0, sz + 26.0 + 3 * w[0]), (sx + self.side * 4.0, sz + 44.0)]
         knots = [(14 * w[1], -112.0), (9 * w[2], -70.0), (5 * w[3], -36.0), (0.5 * w[4], -10.0), (0.0, 0.0)]
@@ -149,7 +152,9 @@ class Layout:
         wanted = HOUSES[self.spec.settlement]
         first = int(np.argmin(np.abs(self.path[:, 1] - (self.settlement[1] - 7.0))))
         sites: list[Site] = []
-        tries = [(first + step, turn, row) for row in (0, 1) for step in range(0, 46, 3) for turn in (self.side, -self.side)]
+        tries = [
+            (first + step, turn, row) for row in (0, 1) for step in range(0, 46, 3) for turn in (self.side, -self.side)
+        ]
         if wanted == 1:
             tries = [(first + 5, self.side, 0), *tries]
         for index, turn, row in tries:

@@ -29,9 +29,7 @@ def _mixed(r: float, g: float, b: float, to: tuple[float, float, float], t: floa
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _leaves(
-    r: float, g: float, b: float, variation: float, light: Light
-) -> tuple[float, float, float]:
+def _leaves(r: float, g: float, b: float, variation: float, light: Light) -> tuple[float, float, float]:
     """Leaves in their season. A variation of 1 or more marks grasses, which only yellow and fade."""
     if variation >= 1.0:
         r, g, b = _mixed(r, g, b, (0.45, 0.30, 0.12), 0.55 * light.autumn)
@@ -47,7 +45,9 @@ def _leaves(
         c = smooth(1.5, 3.0, hue)
         red = 0.72 - 0.06 * a - 0.22 * c
         green = 0.44 - 0.25 * a - 0.11 * c
-        r, g, b = _mixed(r, g, b, (red, green, 0.055), light.autumn * (0.80 + 0.15 * hashed(int(variation * 999), 1, 1)))
+        r, g, b = _mixed(
+            r, g, b, (red, green, 0.055), light.autumn * (0.80 + 0.15 * hashed(int(variation * 999), 1, 1))
+        )
     return _mixed(r, g, b, (0.235, 0.18, 0.135), 0.8 * light.winter)
 
 

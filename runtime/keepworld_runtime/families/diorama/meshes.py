@@ -175,7 +175,9 @@ def _icosphere(level: int) -> tuple[Floats, NDArray[np.int32]]:
     vertices /= np.linalg.norm(vertices[0])
     # A triangle of the icosahedron joins three points that are all one edge apart.
     near = np.linalg.norm(vertices[:, None] - vertices[None], axis=-1) < 1.06
-    triples = [(i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[i, k]]
+    triples = [
+        (i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[i, k]
+    ]
     faces = np.array(triples, np.int32)
     for _ in range(level):
         edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)

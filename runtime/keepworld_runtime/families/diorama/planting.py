@@ -120,7 +120,10 @@ class _Planter:
         """Set a large tree at either edge of the first view."""
         rng = generator(self.seed, "frame")
         kind = max(self.biome.trees, key=lambda name: self.biome.trees[name])
-        for x, z in ((self.layout.side * rng.uniform(8.0, 9.5), 12.0), (-self.layout.side * rng.uniform(6.0, 7.2), 8.6)):
+        for x, z in (
+            (self.layout.side * rng.uniform(8.0, 9.5), 12.0),
+            (-self.layout.side * rng.uniform(6.0, 7.2), 8.6),
+        ):
             at = np.array([x]), np.array([z])
             dry = min(self.layout.shore_distance(*at)[0], self.layout.channel_distance(*at)[0]) > 1.8
             if dry and all(np.hypot(x - site.x, z - site.z) > 7 for site in self.layout.houses):

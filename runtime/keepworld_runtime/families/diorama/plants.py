@@ -65,9 +65,9 @@ def _poplar(rng: np.random.Generator, detail: int) -> Mesh:
     height, width = rng.uniform(7.5, 10.5), rng.uniform(0.95, 1.3)
     _trunk(kit, height * 0.4, 0.2, _BARK, detail)
     kit.add(
-        blob((width, height * 0.44, width), rng, Material.FOLIAGE, _DARK_LEAF, level=max(detail, 1), roughness=0.1).placed(
-            0, height * 0.55, 0
-        )
+        blob(
+            (width, height * 0.44, width), rng, Material.FOLIAGE, _DARK_LEAF, level=max(detail, 1), roughness=0.1
+        ).placed(0, height * 0.55, 0)
     )
     return kit.mesh()
 
@@ -84,7 +84,9 @@ def _conifer(rng: np.random.Generator, detail: int) -> Mesh:
         low = height * (0.14 + 0.8 * t * (1 - 0.1 * t))
         top = min(low + height * (0.44 - 0.1 * t), height)
         radius = width * (1.0 - 0.80 * t) * rng.uniform(0.92, 1.08)
-        tier = frustum([radius * 0.7, radius, 0.0], [low + 0.05 * height, low, top], Material.NEEDLES, _NEEDLE, sides=sides)
+        tier = frustum(
+            [radius * 0.7, radius, 0.0], [low + 0.05 * height, low, top], Material.NEEDLES, _NEEDLE, sides=sides
+        )
         ragged = tier.vertices
         ragged[:, [0, 2]] *= 1.0 + 0.12 * rng.uniform(-1, 1, (len(ragged), 1)) * (ragged[:, 1:2] < low + 0.01)
         kit.add(tier.placed(0, 0, 0, yaw=float(rng.uniform(0, 2))).tinted(0.86 + 0.3 * t))
@@ -103,7 +105,11 @@ def _pine(rng: np.random.Generator, detail: int) -> Mesh:
         size = height * rng.uniform(0.16, 0.23)
         angle = 2 * np.pi * k / (2, 3, 5)[detail] + rng.uniform(-0.4, 0.4)
         pad = blob((size, size * 0.46, size), rng, Material.NEEDLES, _PINE, level=min(detail, 1))
-        kit.add(pad.placed(lean * 0.8 + 0.75 * size * np.cos(angle), height * rng.uniform(0.78, 0.98), 0.75 * size * np.sin(angle)))
+        kit.add(
+            pad.placed(
+                lean * 0.8 + 0.75 * size * np.cos(angle), height * rng.uniform(0.78, 0.98), 0.75 * size * np.sin(angle)
+            )
+        )
     return kit.mesh()
 
 
@@ -112,7 +118,11 @@ def _palm(rng: np.random.Generator, detail: int) -> Mesh:
     height, lean = rng.uniform(4.5, 7.5), rng.uniform(0.5, 1.6)
     levels = np.linspace(0, 1, (3, 4, 6)[detail])
     trunk = frustum(
-        list(0.2 - 0.08 * levels), list(_ROOT + (height - _ROOT) * levels), Material.BARK, srgb("#8f7454"), sides=5 + detail
+        list(0.2 - 0.08 * levels),
+        list(_ROOT + (height - _ROOT) * levels),
+        Material.BARK,
+        srgb("#8f7454"),
+        sides=5 + detail,
     )
     trunk.vertices[:, 0] += lean * np.clip(trunk.vertices[:, 1] / height, 0, 1) ** 1.8
     kit.add(trunk)
@@ -168,7 +178,9 @@ def _cactus(rng: np.random.Generator, detail: int) -> Mesh:
     height, radius, sides = rng.uniform(2.4, 4.6), rng.uniform(0.2, 0.3), 5 + 2 * detail
 
     def column(low: float, top: float, r: float) -> Mesh:
-        return frustum([r * 0.9, r, r, r * 0.55], [low, low + 0.2, top - 0.22, top], Material.NEEDLES, green, sides=sides)
+        return frustum(
+            [r * 0.9, r, r, r * 0.55], [low, low + 0.2, top - 0.22, top], Material.NEEDLES, green, sides=sides
+        )
 
     kit.add(column(_ROOT, height, radius))
     for turn in (-1, 1)[: int(rng.integers(1, 3))]:
@@ -196,7 +208,9 @@ def _bush(rng: np.random.Generator, detail: int) -> Mesh:
     for _ in range(1 + detail):
         size = rng.uniform(0.4, 0.8)
         lump = blob((size, size * 0.8, size), rng, Material.FOLIAGE, _DARK_LEAF, level=min(detail, 1))
-        kit.add(lump.placed(*(rng.uniform(-0.5, 0.5, 2) * (1, 0)), 0).placed(0, size * 0.45, float(rng.uniform(-0.4, 0.4))))
+        kit.add(
+            lump.placed(*(rng.uniform(-0.5, 0.5, 2) * (1, 0)), 0).placed(0, size * 0.45, float(rng.uniform(-0.4, 0.4)))
+        )
     return kit.mesh()
 
 

@@ -76,9 +76,7 @@ class Renderer:
 class _Frame:
     """One picture while it is being made: maps [H, W, ...] that bands of rows fill in."""
 
-    def __init__(
-        self, view: View, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int
-    ) -> None:
+    def __init__(self, view: View, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int) -> None:
         self._view, self._width = view, width
         self._eye = c2w[:3, 3].astype(np.float32)
         self._rays_from_pixels = np.ascontiguousarray(c2w[:3, :3] @ np.linalg.inv(K))
@@ -99,7 +97,7 @@ class _Frame:
         dirs = np.empty((rows * self._width, 3), np.float32)
         antialias.camera_rays(first, rows, self._width, self._rays_from_pixels, dirs)
         origins = self._from_eye(len(dirs))
-        hits = self._view.cast(origins, dirs)
+        hits = self._view.cast(origins, dirs, row_length=self._width)
         rgb = self._view.light_up(origins, dirs, hits, row_length=self._width)
         self._linear[first : first + rows] = rgb.reshape(rows, -1, 3)
         self._keep(first, dirs, hits)
@@ -108,9 +106,22 @@ class _Frame:
         """Add samples where a band has edges, and label it. All bands must have been drawn."""
         first, rows = band
         there = slice(first, first + rows)
+        static = self._view.bodies[STATIC]
         index = np.empty(rows * self._width, np.int32)
-        index = index[: antialias.find_edges(first, rows, self._linear, self.depth, index)]
-        self.smoothed[there] = self._linear[there]
+        index = index[
+            : antialias.find_edges(
+                first,
+                rows,
+                static.material,
+                self._linear,
+                self.depth,
+                self._normal,
+                self._face,
+                self._body,
+                self.smoothed,
+                index,
+            )
+        ]
         if len(index):
             self._sample(index)
         antialias.label(

@@ -126,8 +126,13 @@ class Scene:
             if built.lamps:
                 self._add_lamps(np.array(built.lamps), site.x, up, site.z, site.yaw)
         if crossing is not None:
-            ends = [(crossing.x + s * crossing.half_length * np.sin(crossing.yaw),
-                     crossing.z + s * crossing.half_length * np.cos(crossing.yaw)) for s in (-1.0, 1.0)]
+            ends = [
+                (
+                    crossing.x + s * crossing.half_length * np.sin(crossing.yaw),
+                    crossing.z + s * crossing.half_length * np.cos(crossing.yaw),
+                )
+                for s in (-1.0, 1.0)
+            ]
             self._bank = max(self._up(*end) for end in ends) + 0.06
             bed = min(WATER_LEVEL - 1.4, self._up(crossing.x, crossing.z) - 0.4)
             bridge = build_bridge(crossing, self._bank, bed, kind == "bridge")

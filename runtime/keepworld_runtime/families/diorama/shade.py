@@ -154,7 +154,8 @@ def shade(
         if facing < 0.0 and kind != _FOLIAGE and kind != _NEEDLES:
             nx, ny, nz, facing = -nx, -ny, -nz, -facing
         facing = max(facing, 0.05)
-        footprint = pixel * distance / facing**0.7
+        root = math.sqrt(facing)
+        footprint = pixel * distance / (root * math.sqrt(root))
         openness = corner[6]
         sunlit = lit[i]
 

@@ -160,7 +160,9 @@ def _level(
     heights = np.where(channel < 2.5, heights, evened)
     places = [(site, HOUSE_CLEARANCE, 4.0) for site in layout.houses]
     if layout.landmark is not None:
-        places.append((layout.landmark, {"castle": 17.0, "stones": 8.0, "abbey": 9.0}.get(layout.spec.landmark, 5.0), 6.0))
+        places.append(
+            (layout.landmark, {"castle": 17.0, "stones": 8.0, "abbey": 9.0}.get(layout.spec.landmark, 5.0), 6.0)
+        )
     for site, radius, blend in places:
         level = float(rough.height(np.array(site.x), np.array(site.z)))
         away = np.hypot(x - site.x, z - site.z)
@@ -185,7 +187,9 @@ def _colour(x: Floats, z: Floats, heights: Floats, water: Floats, layout: Layout
     else:
         rock = np.array(biome.rock) * (0.9 + 0.2 * fractal(x, z, seed, "rockhue", 18.0, 2)[..., None])
     colours = colours + (rock - colours) * rocky
-    snow = smoothstep(-9.0, 9.0, heights - biome.snowline + 12.0 * fractal(x, z, seed, "snow", 60.0, 3) - 14.0 * (steep > 1))
+    snow = smoothstep(
+        -9.0, 9.0, heights - biome.snowline + 12.0 * fractal(x, z, seed, "snow", 60.0, 3) - 14.0 * (steep > 1)
+    )
     colours = colours + (np.array(_SNOW) - colours) * snow[..., None]
     wide = 7.0 if layout.spec.water == "sea" else 1.8
     sandy = 1.0 - smoothstep(0.2 * wide, wide, water)

@@ -98,7 +98,9 @@ def boards(along: float, across: float, width: float, footprint: float) -> float
     row = math.floor(across / width)
     edge = abs(across / width - row - 0.5)
     joint = max(footprint / width, 0.06)
-    shade = 0.9 * (hashed(int(row), 7, 3) - 0.5) + 0.35 * visible(0.3, footprint) * noise2(along * 1.3, across * 16.0, 5)
+    shade = 0.9 * (hashed(int(row), 7, 3) - 0.5) + 0.35 * visible(0.3, footprint) * noise2(
+        along * 1.3, across * 16.0, 5
+    )
     return share * (shade - 0.9 * smooth(0.5 - joint, 0.5, edge))
 
 

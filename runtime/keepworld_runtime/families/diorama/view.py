@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama import shade
+from keepworld_runtime.families.diorama import interlace, shade
 from keepworld_runtime.families.diorama.body import Body
 from keepworld_runtime.families.diorama.sky import Light
 
 F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+_NAMES = ("tfar", "u", "v", "Ng", "primID")  # as Embree calls what a ray hit
 STATIC, LASTING, MOVING = 0, 1, 2  # the bodies of a view
 
 
@@ -23,7 +25,7 @@ class Hits:
     u: F32
     v: F32
     Ng: F32
-    prim: NDArray[np.int32]
+    prim: I32
     owner: NDArray[np.uint8]
 
     def only(self, index: NDArray[np.int32]) -> Hits:
@@ -44,21 +46,38 @@ class View:
     def __init__(self, bodies: tuple[Body, Body, Body], light: Light, lamps: F32, pixel: float) -> None:
         self.bodies, self.light, self.lamps, self.pixel = bodies, light, lamps, pixel
 
-    def cast(self, origins: F32, dirs: F32) -> Hits:
-        """Find what rays [N, 3] hit first."""
-        still = self.bodies[STATIC].scene.run(origins, dirs, output=True)
-        owner = np.zeros(len(dirs), np.uint8)
-        hits = Hits(still["tfar"], still["u"], still["v"], still["Ng"], still["primID"], owner)
+    def cast(self, origins: F32, dirs: F32, *, row_length: int = 0) -> Hits:
+        """Find what rays [N, 3] hit first; whole rows of neighbours from one point if `row_length` is given."""
+        still = self._cast_rows(origins, dirs, row_length) if row_length else self._cast_all(origins, dirs)
+        hits = Hits(*still, np.zeros(len(dirs), np.uint8))
         for number in (LASTING, MOVING):
             scene = self.bodies[number].scene
             if scene is None:
                 continue
             found = scene.run(origins, dirs, dists=hits.t, output=True)
             nearer = np.nonzero(found["primID"] >= 0)[0]
-            for mine, name in ((hits.t, "tfar"), (hits.u, "u"), (hits.v, "v"), (hits.Ng, "Ng"), (hits.prim, "primID")):
+            for mine, name in zip((hits.t, hits.u, hits.v, hits.Ng, hits.prim), _NAMES, strict=True):
                 mine[nearer] = found[name][nearer]
             hits.owner[nearer] = number
         return hits
+
+    def _cast_all(self, origins: F32, dirs: F32) -> tuple[F32, F32, F32, F32, I32]:
+        found = self.bodies[STATIC].scene.run(origins, dirs, output=True)
+        return tuple(found[name] for name in _NAMES)  # type: ignore[return-value]
+
+    def _cast_rows(self, origins: F32, dirs: F32, width: int) -> tuple[F32, F32, F32, F32, I32]:
+        """As `_cast_all`, but not for pixels that their neighbours tell enough about."""
+        count, body = len(dirs), self.bodies[STATIC]
+        t, u, v = np.empty(count, np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32)
+        Ng, prim, todo = np.zeros((count, 3), np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
+        some = np.empty((count // 2 + 1, 3), np.float32)
+        some = some[: interlace.white_rays(dirs, width, some)]
+        interlace.spread_white(width, *self._cast_all(origins[: len(some)], some), t, u, v, Ng, prim)
+        left = interlace.fill_black(width, origins[0], dirs, body.vertices, body.faces, t, u, v, Ng, prim, todo)
+        if left:
+            todo = todo[:left]
+            interlace.put(todo, *self._cast_all(origins[:left], dirs[todo]), t, u, v, Ng, prim)
+        return t, u, v, Ng, prim
 
     def light_up(self, origins: F32, dirs: F32, hits: Hits, *, row_length: int = 0) -> F32:
         """The developed, linear colours [N, 3] that rays bring back; whole rows of neighbours if `row_length` is given."""
