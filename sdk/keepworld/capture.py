@@ -237,7 +237,7 @@ class Capture:
         self.frames: list[CapturedFrame] = []
         self.events: list[tuple[int, EventRecord]] = []
         self.controls: list[Control] = []
-        self.temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.temporary: object = None
         for line in _read_chunks(self.folder):
             self._add_chunk(line)
 

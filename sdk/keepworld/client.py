@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -17,7 +18,7 @@ from google.protobuf.message import Message
 
 from keepworld import wire
 from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo
-from keepworld.errors import ProtocolError, UnavailableError, from_grpc
+from keepworld.errors import ProtocolError, ServerError, UnavailableError, from_grpc
 from keepworld.feed import new_id
 from keepworld.local import LocalServer
 from keepworld.session import AsyncSession
@@ -162,7 +163,7 @@ class AsyncClient:
             )
         except BaseException:
             close = world_service_pb2.CloseSessionRequest(session_id=response.session.session_id, token=response.token)
-            with from_grpc():
+            with contextlib.suppress(ServerError), from_grpc():
                 await stub.CloseSession(close, timeout=self._deadline_s)
             raise
         self._open = [other for other in self._open if not other.is_closed] + [session]

@@ -26,7 +26,10 @@ from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 logger = logging.getLogger(__name__)
 
 _WAITING_CHUNKS = 2
-_WAITING_CHUNKS_WHILE_ASKING = 12
+# What may come in before a receipt: what the server had made (two chunks, and one it is sending), and what the connection
+# had taken in, which is a number of bytes, not of chunks: HTTP/2 windows grow to 16 MB.
+_WAITING_CHUNKS_WHILE_ASKING = 5
+_WAITING_BYTES_WHILE_ASKING = 64 * 2**20
 _MIN_STALL_S = 3.0
 
 Request = world_service_pb2.StreamSessionRequest
@@ -54,6 +57,7 @@ class Link:
         self._has_mail = asyncio.Event()
         self._waiting: deque[Frame | wire.ChunkEnd | ServerError] = deque()
         self._waiting_chunks = 0
+        self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._asked: dict[str, asyncio.Future[Receipt]] = {}
@@ -153,6 +157,8 @@ class Link:
         if isinstance(item, wire.ChunkEnd):
             self._waiting_chunks -= 1
             self._room.set()
+        else:
+            self._waiting_bytes -= _size(item)
         return item
 
     async def close(self) -> None:
@@ -170,9 +176,15 @@ class Link:
                 await self._dispatch(await self._receive())
 
     async def _wait_for_room(self) -> None:
-        while self._waiting_chunks >= (_WAITING_CHUNKS_WHILE_ASKING if self._asked else _WAITING_CHUNKS):
+        while not self._has_room():
             self._room.clear()
             await self._room.wait()
+
+    def _has_room(self) -> bool:
+        if self._waiting_chunks < _WAITING_CHUNKS:
+            return True
+        is_little = self._waiting_bytes < _WAITING_BYTES_WHILE_ASKING
+        return bool(self._asked) and (is_little or self._waiting_chunks < _WAITING_CHUNKS_WHILE_ASKING)
 
     async def _receive(self) -> Response:
         try:
@@ -191,7 +203,9 @@ class Link:
                 # Unpacking depth takes milliseconds; zlib lets other threads run meanwhile.
                 has_pixels = message.frame.HasField("pixels")
                 read = asyncio.to_thread(self._read_frame, message.frame) if has_pixels else None
-                self._keep(await read if read is not None else self._read_frame(message.frame))
+                frame = self._read_frame(message.frame) if read is None else await read
+                self._waiting_bytes += _size(frame)
+                self._keep(frame)
             case "chunk_end":
                 self._frames_in_chunk = 0
                 self._waiting_chunks += 1
@@ -258,3 +272,9 @@ class Link:
         if self._reader is None or self._reader.cancelled():
             return UnavailableError("the stream has been closed", code="STREAM_CLOSED")
         return self._reader.exception() or UnavailableError("the stream has ended", code="STREAM_ENDED")
+
+
+def _size(frame: Frame) -> int:
+    """The bytes that a frame holds."""
+    arrays = (frame.depth, frame.labels, frame.confidence)
+    return len(frame.data) + sum(array.nbytes for array in arrays if array is not None)

@@ -54,7 +54,7 @@ def path(c2ws: NDArray[np.float64], limits: Limits) -> list[Portion]:
 
 
 def _portion_frames(limits: Limits) -> int:
-    """Two portions fit the server's queue, so that the next is there before the one before runs out."""
+    """At least two portions fit the server's queue, so that the next is there before the one before runs out."""
     return max(1, min(_MAX_PORTION_FRAMES, limits.max_queued_frames // 2))
 
 

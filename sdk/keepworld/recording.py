@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +22,10 @@ class Recorder:
     """
 
     def __init__(self, folder: str | Path | None, provenance: Provenance) -> None:
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: _TemporaryFolder | None = None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="keepworld-")
-            folder = Path(self._temporary.name) / "walk"
+            self._temporary = _TemporaryFolder()
+            folder = self._temporary.path / "walk"
         self._writer = CaptureWriter(folder, provenance)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keepworld-recorder")
         self._writing: asyncio.Future[None] | None = None
@@ -88,3 +89,11 @@ class Recorder:
         shutil.move(self._writer.folder, folder)
         self._writer.folder = folder
         self._temporary = None
+
+
+class _TemporaryFolder:
+    """A folder that goes when nothing refers to this any more, at the latest with the program."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="keepworld-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
