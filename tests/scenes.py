@@ -26,7 +26,12 @@ F_WALL_Z = 3.0
 F_STROKES = (((-0.6, -0.3), (-0.8, 0.8)), ((-0.6, 0.5), (-0.8, -0.5)), ((-0.6, 0.2), (-0.1, 0.2)))
 F_INK, F_PAPER = (20, 20, 20), (230, 225, 215)
 F_DARK_PLACES = [(-0.45, 0.6, 3.0), (0.35, -0.65, 3.0), (0.1, 0.05, 3.0)]  # foot of the stem, tips of the two arms
-F_LIGHT_PLACES = [(0.35, 0.6, 3.0), (0.45, 0.65, 3.0), (0.4, 0.05, 3.0), (-0.8, -0.65, 3.0)]  # dark if it were turned or mirrored
+F_LIGHT_PLACES = [
+    (0.35, 0.6, 3.0),
+    (0.45, 0.65, 3.0),
+    (0.4, 0.05, 3.0),
+    (-0.8, -0.65, 3.0),
+]  # dark if it were turned or mirrored
 BARS = {  # name -> (low corner, high corner, colour); each starts at (0.9, 0.3, 2) and runs along its axis
     "x": ((0.9, 0.25, 1.95), (1.5, 0.35, 2.05), (220, 30, 30)),
     "y": ((0.85, 0.35, 1.95), (0.95, 0.9, 2.05), (30, 200, 40)),
@@ -103,7 +108,9 @@ def render(solids: Sequence[Solid], camera: Camera) -> tuple[NDArray[np.uint8], 
 
     def trace(du: float, dv: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
         u, v = np.meshgrid(np.arange(width) + du, np.arange(height) + dv)
-        rays = np.stack([(u - camera.K[0, 2]) / camera.K[0, 0], (v - camera.K[1, 2]) / camera.K[1, 1], np.ones_like(u)], -1)
+        rays = np.stack(
+            [(u - camera.K[0, 2]) / camera.K[0, 0], (v - camera.K[1, 2]) / camera.K[1, 1], np.ones_like(u)], -1
+        )
         rays = rays.reshape(-1, 3) @ camera.c2w[:3, :3].T
         meets = np.stack([solid.meet(camera.centre, rays) for solid in solids])
         nearest, depth = meets.argmin(0), meets.min(0)
@@ -151,14 +158,25 @@ def write(
             image, depth, labels = render(solids(number) if callable(solids) else solids, camera)
             frames.append(
                 Frame(
-                    number=number, chunk=chunk, index=number - start, time_s=number / 24, camera=camera,
-                    encoding=Encoding.PNG, data=png.encode(image), depth=depth, labels=labels,
+                    number=number,
+                    chunk=chunk,
+                    index=number - start,
+                    time_s=number / 24,
+                    camera=camera,
+                    encoding=Encoding.PNG,
+                    data=png.encode(image),
+                    depth=depth,
+                    labels=labels,
                 )  # fmt: skip
             )
         writer.append(
             Chunk(
-                index=chunk, frames=frames, controls=[NEUTRAL] * len(frames),
-                events=[EventRecord(text=events[chunk], ramp_s=1.0, duration_s=None)] if events and chunk in events else [],
+                index=chunk,
+                frames=frames,
+                controls=[NEUTRAL] * len(frames),
+                events=[EventRecord(text=events[chunk], ramp_s=1.0, duration_s=None)]
+                if events and chunk in events
+                else [],
                 latency=Latency(control_ms=None, draw_ms=0.0, chunk_ms=0.0),
             )  # fmt: skip
         )
@@ -189,13 +207,17 @@ def letter_path(views: int) -> list[NDArray[np.float64]]:
     path = [np.eye(4)]
     for k in range(1, views):
         angle = 2 * math.pi * k / views
-        path.append(look((1.0 * math.sin(angle), -0.5 + 0.4 * math.cos(2 * angle), 0.3 * math.sin(angle)), (0.2, 0.0, 3.0)))
+        path.append(
+            look((1.0 * math.sin(angle), -0.5 + 0.4 * math.cos(2 * angle), 0.3 * math.sin(angle)), (0.2, 0.0, 3.0))
+        )
     return path
 
 
 def letter_wall(folder: Path, *, views: int = 29, prompt: str = "a letter on a wall") -> Capture:
     """The world of `letter_world` as a capture."""
-    return write(folder, letter_world(), letter_path(views), size=(256, 192), prompt=prompt, events={1: "a light comes on"})
+    return write(
+        folder, letter_world(), letter_path(views), size=(256, 192), prompt=prompt, events={1: "a light comes on"}
+    )
 
 
 def haunted_wall(folder: Path, *, views: int = 29) -> Capture:
@@ -203,7 +225,9 @@ def haunted_wall(folder: Path, *, views: int = 29) -> Capture:
 
     def solids(number: int) -> list[Solid]:
         x, y, z = -1.2 + 2.4 * number / views, 0.2, 1.8
-        ghost = Solid((x - 0.3, y - 0.3, z - 0.3), (x + 0.3, y + 0.3, z + 0.3), plain(255, 0, 255), ball=True, moving=True)
+        ghost = Solid(
+            (x - 0.3, y - 0.3, z - 0.3), (x + 0.3, y + 0.3, z + 0.3), plain(255, 0, 255), ball=True, moving=True
+        )
         return [*letter_world(), ghost]
 
     return write(folder, solids, letter_path(views), size=(256, 192))

@@ -66,9 +66,7 @@ def ssim(image: NDArray[np.floating], truth: NDArray[np.floating], mask: NDArray
     return float(score[inner if mask is None else inner & mask].mean())
 
 
-def fidelity(
-    to_truth: NDArray[np.floating], to_surface: NDArray[np.floating], *, threshold: float
-) -> Fidelity:
+def fidelity(to_truth: NDArray[np.floating], to_surface: NDArray[np.floating], *, threshold: float) -> Fidelity:
     """Sum up distances from the surface to the truth [N] and from the truth that was seen to the surface [M]."""
     precision = float((to_truth < threshold).mean()) if to_truth.size else 0.0
     recall = float((to_surface < threshold).mean()) if to_surface.size else 0.0

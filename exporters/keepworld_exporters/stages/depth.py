@@ -93,31 +93,42 @@ def masked_depth(frame: CapturedFrame) -> NDArray[np.float32]:
     return depth
 
 
+def typical_depth(frames: Sequence[CapturedFrame]) -> float:
+    """The median depth of the lasting world over a sample of the frames.
+
+    Raises:
+        ExportError: nothing lasting is seen in any of them.
+    """
+    sample = [masked_depth(frame)[::8, ::8] for frame in frames[:: max(1, len(frames) // 16)]]
+    seen = np.concatenate([depth[(depth > 0) & np.isfinite(depth)] for depth in sample])
+    if not seen.size:
+        raise ExportError("no frame shows any lasting surface, only sky or moving things: there is nothing to export")
+    return float(np.median(seen))
+
+
 def choose_resolution(
-    frames: Sequence[CapturedFrame], *, voxel: float | None = None, max_depth: float | None = None
+    focal: float, typical: float, *, voxel: float | None = None, max_depth: float | None = None
 ) -> Resolution:
     """Pick a cell size and a range that the pixels support; what is given is kept.
 
     A pixel covers depth / focal of the surface. The cell is one and a half such footprints at the typical depth, and the
     mesh ends where one footprint has grown to one and a half cells.
+
+    Args:
+        focal: focal length, pixels.
+        typical: median depth, the capture's units.
+        voxel, max_depth: as given by the user, or None.
     """
-    focal = float(np.mean([frame.camera.K[0, 0] for frame in frames]))
     if voxel is None:
-        sample = [masked_depth(frame)[::8, ::8] for frame in frames[:: max(1, len(frames) // 16)]]
-        seen = np.concatenate([depth[(depth > 0) & np.isfinite(depth)] for depth in sample])
-        if not seen.size:
-            raise ExportError("no frame shows any lasting surface: there is nothing to export")
-        near = float(np.median(seen if max_depth is None else np.minimum(seen, max_depth)))
-        voxel = round(1.5 * near / focal, 4)
-        if max_depth is not None:
-            voxel = max(voxel, max_depth / focal / 2)
-    return Resolution(voxel=voxel, max_depth=max_depth if max_depth is not None else round(1.5 * voxel * focal, 2))
+        near = typical if max_depth is None else min(typical, 0.6 * max_depth)
+        voxel = 1.5 * near / focal
+    if max_depth is None:
+        max_depth = 1.5 * voxel * focal
+    return Resolution(voxel=float(f"{voxel:.3g}"), max_depth=float(f"{max_depth:.4g}"))
 
 
 @njit(cache=True, parallel=True)
-def plane_normals(
-    depth: NDArray[np.float32], K: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def plane_normals(depth: NDArray[np.float32], K: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The plane at every pixel of a depth map [H, W]: normals [H, W, 3] and whether the pixel is away from edges [H, W].
 
     Along each direction the neighbour nearer in depth is taken, so that a pixel beside an edge gets the plane of its own

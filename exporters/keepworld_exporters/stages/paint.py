@@ -35,7 +35,9 @@ def paint(
     sums = np.zeros((len(vertices), 4))
     normals = vertex_normals(vertices, faces)
     for view in views:
-        _collect(vertices, normals, view.depth, view.normals, view.trust, view.image, view.viewmat, view.K, tolerance, sums)
+        _collect(
+            vertices, normals, view.depth, view.normals, view.trust, view.image, view.viewmat, view.K, tolerance, sums
+        )
         on_view()
     seen = sums[:, 3] > 0
     colours = np.full((len(vertices), 3), 128, np.uint8)

@@ -16,7 +16,6 @@ from keepworld_exporters.stages.hashgrid import LIMIT, HashGrid, find, find_or_a
 
 MAX_LEVEL = 12
 SHARPNESS = 1.5  # cells are this many pixel footprints wide, where that is more than the finest cell
-ROW_BYTES = 11 * 8 + 3 * 8 + 4 + 4 + 2 * 12 / 0.6
 _SUMS = 11  # weight; position; normal; colour; and the best trust that any pixel had
 _WEIGHT, _POSITION, _NORMAL, _COLOUR, _TRUST = 0, 1, 4, 7, 10
 
@@ -29,20 +28,41 @@ class Cloud:
     sizes: NDArray[np.float32]
 
 
-def gather_points(views: Iterable[View], voxel: float, *, budget_bytes: int, on_view: Callable[[], None]) -> Cloud:
-    """Average the pixels of all views in cells.
+def gather_points(
+    views: Callable[[], Iterable[View]], voxel: float, *, max_points: int, on_view: Callable[[], None]
+) -> Cloud:
+    """Make a cloud of at most about `max_points`, in coarser cells than `voxel` if it must be.
+
+    Args:
+        views: gives the views from the start each time it is called.
+        voxel: the finest cell, the capture's units.
+        max_points: how many points there may be.
+        on_view: called once a view.
+
+    Raises:
+        ExportError: not even coarse cells would fit.
+    """
+    for _ in range(4):
+        cloud = _gather_at(views(), voxel, 8 * max_points, on_view)
+        if cloud is not None and len(cloud.points.positions) <= max_points:
+            return cloud
+        # The points lie on surfaces: their number falls with the square of the cell.
+        voxel *= 2.0 if cloud is None else 1.05 * (len(cloud.points.positions) / max_points) ** 0.5
+    raise ExportError(
+        f"the capture is too large for a cloud of {max_points} points; try a larger --voxel than {voxel:.2g}"
+    )
+
+
+def _gather_at(views: Iterable[View], voxel: float, max_cells: int, on_view: Callable[[], None]) -> Cloud | None:
+    """Average the pixels of all views in cells; None if more than `max_cells` would be needed.
 
     A cell is `voxel` wide, doubled until it is no smaller than what a pixel covers at that distance: the landscape far
     away costs few points. Where a place was seen from near as well, the coarse point gives way to the fine ones.
-
-    Raises:
-        ExportError: the cloud would not fit the budget; the message names a cell size that would.
     """
     grid = HashGrid()
     sums = np.zeros((1 << 16, _SUMS))
     cells = np.zeros((1 << 16, 4), np.int32)
     seen, last = np.zeros(1 << 16, np.int32), np.full(1 << 16, -1, np.int32)
-    limit = int(budget_bytes / ROW_BYTES)
     for number, view in enumerate(views):
         room = len(grid) + int(np.count_nonzero(view.depth))
         if room > len(sums):
@@ -55,11 +75,8 @@ def gather_points(views: Iterable[View], voxel: float, *, budget_bytes: int, on_
             view.depth, view.normals, view.trust, view.image, c2w, view.K, voxel, number,
             grid.keys, grid.rows, grid.count, sums, cells, seen, last,
         )  # fmt: skip
-        if len(grid) > limit:
-            raise ExportError(
-                f"a point cloud with cells of {voxel:g} needs more than the {budget_bytes / 2**30:.1f} GB it may use; "
-                f"try --voxel {1.5 * voxel:.2g}"
-            )
+        if len(grid) > max_cells:
+            return None
         on_view()
     count = len(grid)
     sums, cells, seen = sums[:count], cells[:count], seen[:count]
@@ -132,9 +149,7 @@ def _gather(
 
 
 @njit(cache=True)
-def _uncovered(
-    keys: NDArray[np.int64], rows: NDArray[np.int32], cells: NDArray[np.int32]
-) -> NDArray[np.bool_]:
+def _uncovered(keys: NDArray[np.int64], rows: NDArray[np.int32], cells: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Which cells [N, 4] (x, y, z, level) hold no finer cell."""
     keep = np.ones(len(cells), np.bool_)
     for row in range(len(cells)):

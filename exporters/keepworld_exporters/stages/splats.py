@@ -27,7 +27,10 @@ def splats_from_cloud(cloud: Cloud) -> Splats:
 
 
 def discs(
-    positions: NDArray[np.float32], normals: NDArray[np.float32], colours: NDArray[np.uint8], width: NDArray[np.floating]
+    positions: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    colours: NDArray[np.uint8],
+    width: NDArray[np.floating],
 ) -> Splats:
     """Splats of degree 0 at positions [N, 3], flat along normals [N, 3], with standard deviation `width` [N]."""
     count = len(positions)

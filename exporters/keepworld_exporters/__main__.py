@@ -1,0 +1,209 @@
+"""``keepworld-export``: a capture becomes splats, a mesh, points, a film and a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepworld.errors import KeepworldError
+
+if TYPE_CHECKING:
+    from keepworld_exporters.export import Plan
+    from keepworld_exporters.progress import Progress
+
+EXAMPLES = """\
+OUT is a file or a folder. A file's suffix says what it becomes:
+
+  .splat.ply   Gaussian splats, as every splat viewer reads them
+  .points.ply  a point cloud with normals, colours, and how many frames saw each point
+  .glb         a coloured mesh, for Blender, Unity, Godot, three.js
+  .mp4         the walk as a film
+
+A folder gets all four, and report.html, which shows and measures what was written.
+
+examples:
+  keepworld-export walk out/                         everything, with a report
+  keepworld-export walk world.glb                    just the mesh
+  keepworld-export walk world.splat.ply --holdout 0  splats from every frame, none kept for measuring
+  keepworld-export walk out/ --voxel 0.05            coarser, faster, smaller
+  keepworld-export walk out/ --truth surface.ply     measure the mesh against a surface that is known
+"""
+FOLDER_FILES = ("walk.mp4", "scene.points.ply", "scene.glb", "scene.splat.ply")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; gives its exit status: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    # Numba's default threads spin when the machine is busy; these wait. It is read when numba is first imported.
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+    try:
+        from keepworld.capture import Capture
+        from keepworld_exporters.export import export
+
+        plan = _plan(arguments)
+        content = export(Capture(arguments.capture), plan, on_progress=_teller(arguments.progress))
+    except KeyboardInterrupt:
+        print("\nkeepworld-export: interrupted; no half-written file is left", file=sys.stderr)
+        return 130
+    except ImportError as error:
+        print(f"keepworld-export: {error}; install what exports need: pip install 'keepworld[export]'", file=sys.stderr)
+        return 1
+    except UsageError as error:
+        print(f"keepworld-export: {error}\ntry: keepworld-export --help", file=sys.stderr)
+        return 2
+    except (KeepworldError, OSError, MemoryError) as error:
+        print(f"keepworld-export: {error or 'out of memory; try a larger --voxel'}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(_finite(_summary(content, plan))))
+    else:
+        _tell_result(content, plan)
+    return 0
+
+
+class UsageError(ValueError):
+    """The command line asks for something that makes no sense."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keepworld-export",
+        description="Turn a captured walk into Gaussian splats, a mesh, a point cloud and a film.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("capture", type=Path, metavar="CAPTURE", help="the folder of a captured walk")
+    parser.add_argument("out", type=str, nargs="+", metavar="OUT", help="files to write, or one folder for all of them")
+    parser.add_argument(
+        "--holdout",
+        type=_holdout,
+        default=8,
+        metavar="N",
+        help="keep every N-th frame for measuring; 0: none (default: 8)",
+    )
+    parser.add_argument(
+        "--voxel", type=_length, metavar="M", help="cell size of the mesh, metres (default: from the frames)"
+    )
+    parser.add_argument(
+        "--max-depth",
+        type=_length,
+        metavar="M",
+        help="how far from the cameras the mesh reaches (default: from the cell size)",
+    )
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE", help="a triangle mesh (binary PLY, session frame) to measure against"
+    )
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json there")
+    parser.add_argument(
+        "--json", action="store_true", help="end with one JSON object on standard output: paths, sizes, metrics"
+    )
+    parser.add_argument(
+        "--progress", choices=("bar", "json", "none"), help="on standard error (default: bar on a terminal)"
+    )
+    return parser
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    """What to make, from the command line.
+
+    Raises:
+        UsageError: the places to write to make no sense together.
+    """
+    from keepworld_exporters.export import Plan
+    from keepworld_exporters.formats import suffix_of
+
+    files: list[Path] = []
+    report = arguments.report
+    for out in arguments.out:
+        path = Path(out)
+        if out.endswith("/") or path.is_dir() or not path.suffix:
+            path.mkdir(parents=True, exist_ok=True)
+            files += [path / name for name in FOLDER_FILES]
+            report = report or path
+            continue
+        try:
+            suffix_of(path.name)
+        except ValueError as error:
+            raise UsageError(f"{error}, or be a folder") from error
+        if not path.parent.is_dir():
+            raise UsageError(f"the folder {path.parent} does not exist; make it first, or name another")
+        files.append(path)
+    if len({path.resolve() for path in files}) != len(files) or len({path.name for path in files}) != len(files):
+        raise UsageError("two outputs have the same name; give each its own")
+    return Plan(
+        files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
+        max_depth=arguments.max_depth, truth=arguments.truth,
+    )  # fmt: skip
+
+
+def _teller(choice: str | None) -> Callable[[Progress], None]:
+    from keepworld_exporters.progress import bar, json_lines
+
+    if choice == "json":
+        return json_lines(sys.stderr)
+    if choice == "bar" or (choice is None and sys.stderr.isatty()):
+        return bar(sys.stderr)
+    return lambda progress: None
+
+
+def _summary(content: dict[str, object], plan: Plan) -> dict[str, object]:
+    """What `--json` prints: the report's content without the figures of every single view."""
+    files = content["files"]
+    assert isinstance(files, dict)
+    short = {name: {key: value for key, value in entry.items() if key != "heldout"} for name, entry in files.items()}
+    return {
+        "files": short,
+        "metrics": content["metrics"],
+        "seconds": content["seconds"],
+        "manifest": content["manifest"],
+        "report": None if plan.report is None else str(plan.report / "report.html"),
+    }
+
+
+def _finite(value: object) -> object:
+    """A JSON value without NaN and infinity, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _tell_result(content: dict[str, object], plan: Plan) -> None:
+    files, metrics = content["files"], content["metrics"]
+    assert isinstance(files, dict) and isinstance(metrics, dict)
+    for entry in files.values():
+        print(f"{entry['path']}  {entry['bytes'] / 1e6:.1f} MB")
+    if plan.report is not None:
+        print(plan.report / "report.html")
+    told = []
+    if isinstance(metrics.get("psnr"), float):
+        told.append(f"splats on held-out frames: {metrics['psnr']:.1f} dB")
+    if isinstance(metrics.get("fscore"), float):
+        told.append(f"mesh against the truth: F-score {metrics['fscore']:.3f} at {metrics['threshold']:g}")
+    if told:
+        print("; ".join(told))
+
+
+def _length(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a length above 0, got {text}")
+    return value
+
+
+def _holdout(text: str) -> int:
+    value = int(text)
+    if value < 0 or value == 1:
+        raise argparse.ArgumentTypeError(f"must be 0 or at least 2, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

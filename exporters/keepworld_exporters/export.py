@@ -1,0 +1,187 @@
+"""From a capture to files and a report: the story in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from keepworld.capture import Capture, write_atomically
+from keepworld.errors import ExportError
+
+from keepworld_exporters import manifest
+from keepworld_exporters.compose import compose
+from keepworld_exporters.formats import FORMATS, VIDEO, glb, points_ply, splat_ply, suffix_of
+from keepworld_exporters.page import render_page
+from keepworld_exporters.progress import Clock, Progress
+from keepworld_exporters.report import headline, load_truth, measure_file, read_back
+from keepworld_exporters.scene import Mesh, Points, Scene, Splats
+from keepworld_exporters.stages import fuse
+from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
+from keepworld_exporters.stages.paint import vertex_normals
+from keepworld_exporters.stages.points import gather_points
+from keepworld_exporters.stages.select import select
+from keepworld_exporters.stages.sky import sky_shell
+from keepworld_exporters.stages.splats import join, splats_from_cloud
+from keepworld_exporters.video import write_video
+
+BUDGET_BYTES = 2 * 2**30
+MAX_FACES = 600_000
+MAX_POINTS = 450_000  # 248 bytes each as splats: about 110 MB
+_WEIGHTS = {
+    "read": 1.0,
+    "points": 8.0,
+    "mesh": 22.0,
+    "splats": 5.0,
+    "write": 6.0,
+    "film": 5.0,
+    "measure": 14.0,
+    "pictures": 4.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What to make.
+
+    Attributes:
+        files: where to; each suffix says what.
+        report: folder for report.html and report.json, or None.
+        holdout: every so many-th frame is kept for measuring; 0 for none.
+        voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
+        truth: a triangle mesh of the true surface, or None.
+    """
+
+    files: tuple[Path, ...]
+    report: Path | None = None
+    holdout: int = 8
+    voxel: float | None = None
+    max_depth: float | None = None
+    truth: Path | None = None
+
+
+def export(
+    capture: Capture, plan: Plan, *, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> dict[str, object]:
+    """Make the files of a plan from a capture, and measure them.
+
+    Returns:
+        What `report.json` holds: `files` (name -> path, bytes, counts and figures), `metrics`, `seconds`, `manifest`.
+
+    Raises:
+        ExportError: the capture has no depth, nothing lasting in view, or would need too much memory.
+    """
+    kinds = {path: suffix_of(path.name) for path in plan.files}
+    wanted = {FORMATS[suffix].holds for suffix in kinds.values() if suffix in FORMATS}
+    clock = Clock(_stage_weights(wanted, plan, VIDEO in kinds.values()), on_progress)
+    with clock.stage("read"):
+        if not capture.frames:
+            raise ExportError(f"{capture.folder} holds no whole chunk yet: there is nothing to export")
+        typical = typical_depth(capture.frames) if wanted else 1.0
+        resolution = choose_resolution(
+            float(capture.frames[0].camera.K[0, 0]), typical, voxel=plan.voxel, max_depth=plan.max_depth
+        )
+        selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
+        truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and wanted - {"splats"} else None
+    about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used))
+    made: dict[str, Scene] = {}
+
+    def views() -> Iterator[View]:
+        return map(load_view, selection.used)
+
+    if wanted & {"points", "splats"}:
+        with clock.stage("points", len(selection.used)) as step:
+            cloud = gather_points(views, resolution.voxel, max_points=MAX_POINTS, on_view=step)
+            made["points"] = cloud.points
+    if "mesh" in wanted:
+        with clock.stage("mesh", fuse.PASSES * len(selection.used)) as step:
+            made["mesh"] = fuse.fuse_mesh(
+                views, resolution, max_faces=MAX_FACES, budget_bytes=BUDGET_BYTES, on_view=step
+            )
+    if "splats" in wanted:
+        with clock.stage("splats"):
+            shell = sky_shell(views(), cloud.points.positions)
+            ground = splats_from_cloud(cloud)
+            made["splats"] = ground if shell is None else join(ground, shell)
+    files: dict[str, dict[str, object]] = {}
+    with clock.stage("write", len(kinds)) as step:
+        for path, suffix in kinds.items():
+            if suffix in FORMATS:
+                kind = FORMATS[suffix]
+                write_atomically(path, encode(made[kind.holds], manifest.for_file(about, kind)))
+                files[path.name] = {"path": str(path), "bytes": path.stat().st_size}
+            step()
+    made.clear()
+    if VIDEO in kinds.values():
+        with clock.stage("film", len(capture)) as step:
+            for path in (path for path, suffix in kinds.items() if suffix == VIDEO):
+                with whole_file(path) as unfinished:
+                    write_video(unfinished, capture.frames, capture.provenance.fps, on_frame=step)
+                files[path.name] = {"path": str(path), "bytes": path.stat().st_size, "frames": len(capture)}
+    scenes = {path: read_back(path) for path, suffix in kinds.items() if suffix in FORMATS}
+    with clock.stage("measure", len(selection.heldout)) as step:
+        centres = capture.c2ws[:, :3, 3]
+        for path, scene in scenes.items():
+            files[path.name] |= measure_file(
+                scene,
+                heldout=selection.heldout,
+                truth=truth,
+                centres=centres,
+                max_depth=resolution.max_depth,
+                on_step=step,
+            )
+    content: dict[str, object] = {
+        "files": files,
+        "metrics": headline(files),
+        "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
+        "manifest": about,
+        "capture": str(capture.folder),
+        "heldout": [frame.number for frame in selection.heldout],
+    }
+    for folder in sorted({path.parent for path in plan.files}):
+        write_atomically(folder / "scene.manifest.json", json.dumps(about, indent=1).encode())
+    if plan.report is not None:
+        with clock.stage("pictures"):
+            plan.report.mkdir(parents=True, exist_ok=True)
+            page = compose(capture, scenes, selection.heldout, resolution, content)
+            write_atomically(plan.report / "report.html", render_page(page))
+            write_atomically(plan.report / "report.json", json.dumps(content, indent=1).encode())
+    return content
+
+
+def encode(scene: Scene, about: dict[str, object]) -> bytes:
+    """Turn a scene into the file that holds it, its manifest inside."""
+    match scene:
+        case Splats():
+            return splat_ply.encode(scene, manifest.comments(about))
+        case Points():
+            return points_ply.encode(scene, manifest.comments(about))
+        case Mesh():
+            return glb.encode(scene, vertex_normals(scene.vertices, scene.faces), about)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write a file that takes `path`'s name when it is finished, and is removed if it is not."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _stage_weights(wanted: set[str], plan: Plan, film: bool) -> dict[str, float]:
+    """About how long each stage that will run takes, compared to the others."""
+    runs = {
+        "read": True, "points": bool(wanted & {"points", "splats"}), "mesh": "mesh" in wanted, "splats": "splats" in wanted,
+        "write": True, "film": film, "measure": True, "pictures": plan.report is not None,
+    }  # fmt: skip
+    return {name: weight for name, weight in _WEIGHTS.items() if runs[name]}

@@ -1,0 +1,161 @@
+"""PLY, as far as clouds, splats and meshes need it: binary little-endian elements of scalars, and faces.
+
+Source: Turk 1994, "The PLY polygon file format". What a file claims is checked against its length before anything is
+allocated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TYPES = {
+    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2", "ushort": "<u2", "uint16": "<u2",
+    "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4", "double": "<f8",
+    "float64": "<f8",
+}  # fmt: skip
+_NAMES = {
+    "i1": "char",
+    "u1": "uchar",
+    "i2": "short",
+    "u2": "ushort",
+    "i4": "int",
+    "u4": "uint",
+    "f4": "float",
+    "f8": "double",
+}
+MAX_HEADER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Element:
+    """An element of a header: its name, how many there are, and its properties as (name, type) or (name, count type, type)."""
+
+    name: str
+    count: int
+    properties: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a file says about itself: its elements, its comments, and where the data begins."""
+
+    elements: tuple[Element, ...]
+    comments: tuple[str, ...]
+    size: int
+
+
+def encode_vertices(table: NDArray[np.void], comments: Sequence[str]) -> bytes:
+    """A file of one element, `vertex`, from a structured array [N]; comments are kept to one line of ASCII each."""
+    lines = ["ply", "format binary_little_endian 1.0", *(f"comment {one_line(text)}" for text in comments)]
+    lines.append(f"element vertex {len(table)}")
+    assert table.dtype.fields is not None
+    for name, (dtype, *_) in table.dtype.fields.items():
+        lines.append(f"property {_NAMES[dtype.str.lstrip('<|>')]} {name}")
+    return "\n".join([*lines, "end_header\n"]).encode("ascii") + table.tobytes()
+
+
+def one_line(text: str) -> str:
+    """Text fit for a comment: control characters and line ends become spaces, what is not ASCII is escaped."""
+    flat = re.sub(r"\s+", " ", "".join(" " if ord(letter) < 32 or ord(letter) == 127 else letter for letter in text))
+    return flat.encode("ascii", "backslashreplace").decode()[:900].strip()
+
+
+def read_header(data: bytes) -> Header:
+    """Read a header.
+
+    Raises:
+        ValueError: it is not a binary little-endian PLY file, or its header makes no sense.
+    """
+    end = data.find(b"end_header\n", 0, MAX_HEADER_BYTES)
+    if not data.startswith(b"ply\n") or end < 0:
+        raise ValueError("not a PLY file: it must begin with 'ply' and have an 'end_header'")
+    elements: list[Element] = []
+    comments = []
+    binary = False
+    for line in data[:end].decode("ascii", "replace").split("\n")[1:-1]:
+        words = line.split()
+        match words:
+            case ["format", kind, "1.0"]:
+                if kind != "binary_little_endian":
+                    raise ValueError(f"only binary_little_endian PLY files are read, this one is {kind}")
+                binary = True
+            case ["comment" | "obj_info", *_]:
+                comments.append(line.partition(" ")[2])
+            case ["element", name, count] if count.isdecimal() and len(count) < 12:
+                elements.append(Element(name=name, count=int(count), properties=()))
+            case ["property", "list", counts, kind, name] if elements and counts in TYPES and kind in TYPES:
+                elements[-1] = _with(elements[-1], (name, counts, kind))
+            case ["property", kind, name] if elements and kind in TYPES:
+                elements[-1] = _with(elements[-1], (name, kind))
+            case _:
+                raise ValueError(f"cannot read the PLY header line {line[:80]!r}")
+    if not binary:
+        raise ValueError("the PLY header names no format")
+    return Header(elements=tuple(elements), comments=tuple(comments), size=end + len(b"end_header\n"))
+
+
+def read_table(data: bytes, element: Element, start: int) -> tuple[NDArray[np.void], int]:
+    """Read an element without lists as a structured array [N], a view of `data`; and where the next one begins.
+
+    Raises:
+        ValueError: the file is shorter than it claims.
+    """
+    if any(len(entry) != 2 for entry in element.properties):
+        raise ValueError(f"element {element.name!r} has list properties, which are not read here")
+    names = [name for name, _ in element.properties]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"element {element.name!r} needs properties of different names")
+    dtype = np.dtype([(name, TYPES[kind]) for name, kind in element.properties])
+    end = start + element.count * dtype.itemsize
+    if end > len(data):
+        raise ValueError(
+            f"the PLY header claims {element.count} of {element.name!r}, but the file ends after "
+            f"{max(0, len(data) - start) // dtype.itemsize}"
+        )
+    return np.frombuffer(data, dtype, element.count, start), end
+
+
+def decode_triangles(data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read a triangle mesh: vertices [V, 3] and faces [F, 3].
+
+    Raises:
+        ValueError: damaged, or with other faces than triangles.
+    """
+    header = read_header(data)
+    start = header.size
+    vertices: NDArray[np.float64] | None = None
+    faces: NDArray[np.int64] | None = None
+    for element in header.elements:
+        if element.name == "vertex":
+            table, start = read_table(data, element, start)
+            if not {"x", "y", "z"} <= set(table.dtype.names or ()):
+                raise ValueError("the PLY file's vertices have no x, y, z")
+            vertices = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
+        elif element.name == "face":
+            # A face of a triangle mesh is a list of three; with that known the rows have one length.
+            if len(element.properties) != 1 or len(element.properties[0]) != 3:
+                raise ValueError("only faces with nothing but a vertex list are read")
+            _, counts, kind = element.properties[0]
+            flat = Element(
+                name="face", count=element.count, properties=(("n", counts), ("a", kind), ("b", kind), ("c", kind))
+            )
+            table, start = read_table(data, flat, start)
+            if not (table["n"] == 3).all():
+                raise ValueError("only triangles are read; triangulate the mesh first")
+            faces = np.stack([table[corner].astype(np.int64) for corner in "abc"], 1)
+        else:
+            _, start = read_table(data, element, start)
+    if vertices is None or faces is None or not len(faces):
+        raise ValueError("the PLY file holds no triangle mesh")
+    if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError("the PLY file's mesh has places or vertex numbers that do not exist")
+    return vertices, faces
+
+
+def _with(element: Element, entry: tuple[str, ...]) -> Element:
+    return Element(name=element.name, count=element.count, properties=(*element.properties, entry))
