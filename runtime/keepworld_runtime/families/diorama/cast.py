@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from keepworld_runtime.families.diorama.event_words import CREATURES, SPECTACLES, THINGS
 from keepworld_runtime.families.diorama.events import Change
 from keepworld_runtime.families.diorama.placing import Place, Viewer
+from keepworld_runtime.families.diorama.scene import Scene
 from keepworld_runtime.families.diorama.shown import Shown
 from keepworld_runtime.families.diorama.things import BUILDERS, Thing
 from keepworld_runtime.families.diorama.timeline import Entry, Timeline
 
+Floats = NDArray[np.float64]
+
 MAX_THINGS = 24  # drawn at a time; older ones give way
+
+
+class Stage:
+    """A scene as `placing.Place` sees it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.spec, self.spots, self.ground, self.blocked = scene.spec, scene.spots, scene.ground, scene.blocked
+
+    def sees(self, eye: Floats, points: Floats) -> NDArray[np.bool_]:
+        """See `placing.Place`."""
+        rays = np.ascontiguousarray((points - eye).reshape(-1, 3), np.float32)
+        origins = np.ascontiguousarray(np.broadcast_to(eye, rays.shape), np.float32)
+        embree = self._scene.body.scene
+        assert embree is not None  # there always is some land
+        met = embree.run(origins, rays, output=True)["tfar"]
+        return np.asarray(met > 0.99).reshape(points.shape[:-1])
 
 
 class Cast:

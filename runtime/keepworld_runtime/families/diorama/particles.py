@@ -72,4 +72,6 @@ def _snow(conditions: Conditions, seed: int, time_s: float, eye: Floats, brightn
     sway = np.stack([np.sin(1.7 * time_s + phase), np.zeros_like(phase), np.cos(1.3 * time_s + 2 * phase)], -1)
     at = _around(flakes[:, :3] * _SNOW_BLOCK + drift * time_s + 0.22 * sway, eye, _SNOW_BLOCK)
     shade = min(252.0, 70.0 + 1.2 * brightness)
-    return streaks(at - 0.012 * drift, at, radius=0.010 + 0.008 * flakes[:, 3], colour=shade, alpha=0.85, glows=False)
+    near = np.clip((np.linalg.norm(at - eye, axis=1) - 0.7) / 1.5, 0.0, 1.0)  # no blurred discs before one's nose
+    radius = 0.010 + 0.008 * flakes[:, 3]
+    return streaks(at - 0.012 * drift, at, radius=radius, colour=shade, alpha=0.85 * near, glows=False)

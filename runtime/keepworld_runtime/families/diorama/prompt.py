@@ -29,7 +29,7 @@ from keepworld_runtime.families.family import Reading
 from keepworld_runtime.sampling.noise import generator
 
 HOURS: Mapping[str, float] = {
-    "dawn": 6.1, "morning": 8.5, "noon": 12.0, "afternoon": 15.5, "sunset": 18.3, "dusk": 19.2, "night": 22.5,
+    "dawn": 6.4, "morning": 8.5, "noon": 12.0, "afternoon": 15.0, "sunset": 17.3, "dusk": 18.5, "night": 22.5,
 }  # fmt: skip
 
 _NEGATIONS = frozenset(("no", "without", "not", "never", "nor", "lacking", "minus", "neither", "zero"))
@@ -71,7 +71,7 @@ _LIKELY: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "tundra": {"winter": 3, "autumn": 1},
         "desert": {"summer": 1},
         "jungle": {"summer": 1},
-        "": {"spring": 3, "summer": 5, "autumn": 3, "winter": 1},
+        "": {"spring": 4, "summer": 8, "autumn": 4, "winter": 0.6},
     },
     DENSITY: {
         "desert": {"sparse": 1},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama.placing import Place, Spot, Viewer
+from keepworld_runtime.families.diorama.placing import Ground, Place, Spot, Viewer
 
 Floats = NDArray[np.float64]
 _STEP = 0.25  # metres between the points of a route
@@ -49,7 +49,7 @@ def closed(points: Floats) -> Route:
     return Route(np.stack([np.convolve(wrapped[:, k], kernel, mode="valid") for k in range(2)], -1))
 
 
-def circle(place: Place, spot: Spot, radius: float, entry: int) -> Route:
+def circle(place: Ground, spot: Spot, radius: float, entry: int) -> Route:
     """Go round a spot, on the free side of what stands about: the roomiest of several rings that contain it."""
     angle = np.linspace(0.0, 2 * np.pi, 48, endpoint=False) * (1 if entry % 2 else -1)
     best, least = np.zeros((0, 2)), np.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama.placing import Place, Spot, Viewer, choose
+from keepworld_runtime.families.diorama.placing import Place, Spot, Viewer, choose, spots_of
 from keepworld_runtime.families.diorama.shown import Shown
 from keepworld_runtime.families.diorama.streaks import streaks
 from keepworld_runtime.sampling.noise import generator
@@ -59,11 +59,11 @@ class Fireworks:
         left = 1.0 - age_s / _BURST_S
         twinkle = 0.75 + 0.25 * np.sin(40.0 * age_s + 6.3 * rng.random(_SPARKS)) if left < 0.5 else 1.0
         colour = np.where(rng.random((_SPARKS, 1)) < 0.7, colours[0], colours[1])
-        colour = colour + (255.0 - colour) * max(0.0, 0.8 - 4.0 * age_s)
+        colour = colour + (255.0 - colour) * max(0.0, 0.7 - 4.5 * age_s)
         shown.sparks.append(
             streaks(
                 top + _flown(velocity, age_s - 0.13), top + _flown(velocity, age_s),
-                radius=0.13, colour=colour, alpha=min(1.0, 1.6 * left) * twinkle, glows=True,
+                radius=0.13, colour=colour, alpha=min(1.0, 1.6 * left) * twinkle, glows=False,
             )
         )  # fmt: skip
         flash = 26.0 * float(np.exp(-2.6 * age_s))
@@ -81,7 +81,7 @@ class Explosion:
     _FIRE, _SMOKE, _SHARDS = 70, 46, 90
 
     def __init__(self, place: Place, viewer: Viewer) -> None:
-        spot = choose(place, viewer, distance=20.0, names=("clearing",), room=1.5)
+        spot = choose(place, viewer, distance=20.0, among=spots_of(place, "clearing"), room=1.5)
         self._at = np.array([spot.x, spot.y - 0.6, spot.z])
         rng = generator(viewer.seed, "explosion", viewer.entry)
         outwards = rng.standard_normal((self._FIRE + self._SMOKE + self._SHARDS, 3))

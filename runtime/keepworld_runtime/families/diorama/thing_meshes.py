@@ -1,4 +1,4 @@
-"""The meshes of what events bring and that stands or floats: balloon, campfire, boat, lantern, tree.
+"""The meshes of what events bring and that stands or floats: balloon, campfire, boat, lantern.
 
 Built as in `meshes`: metres, (x, up, z), standing on the origin and facing +z.
 """
@@ -60,21 +60,21 @@ def fireplace() -> Mesh:
     for side in (-1, 1):  # two logs to sit on
         log = frustum([0.17, 0.17], [-0.75, 0.75], Material.BARK, _BARK, sides=8)
         lying = make_mesh(log.vertices[:, [1, 0, 2]] * (1, -1, 1), log.faces, Material.BARK, _BARK)
-        kit.add(lying.placed(side * 0.5, 0.15, 1.5 + 0.1 * side, yaw=0.4 * side))
+        kit.add(lying.placed(side * 1.45, 0.15, -0.45, yaw=side * 1.25))
     return kit.mesh()
 
 
 @lru_cache(maxsize=1)
 def _tongues() -> tuple[Mesh, ...]:
     return (
-        frustum([0.30, 0.36, 0.20, 0.0], [0.0, 0.28, 0.78, 1.35], Material.GLOW, (1.0, 0.22, 0.02), sides=8),
-        frustum([0.22, 0.27, 0.13, 0.0], [0.0, 0.22, 0.60, 1.02], Material.GLOW, (1.0, 0.48, 0.06), sides=7).placed(
+        frustum([0.30, 0.36, 0.20, 0.0], [0.0, 0.28, 0.78, 1.35], Material.GLOW, (0.42, 0.055, 0.004), sides=8),
+        frustum([0.22, 0.27, 0.13, 0.0], [0.0, 0.22, 0.60, 1.02], Material.GLOW, (0.62, 0.15, 0.012), sides=7).placed(
             0.1, 0, -0.14
         ),
-        frustum([0.20, 0.22, 0.10, 0.0], [0.0, 0.20, 0.52, 0.86], Material.GLOW, (1.0, 0.62, 0.12), sides=7).placed(
+        frustum([0.20, 0.22, 0.10, 0.0], [0.0, 0.20, 0.52, 0.86], Material.GLOW, (0.70, 0.23, 0.02), sides=7).placed(
             -0.13, 0, -0.1
         ),
-        frustum([0.16, 0.19, 0.09, 0.0], [0.0, 0.16, 0.40, 0.70], Material.GLOW, (1.0, 0.86, 0.35), sides=7).placed(
+        frustum([0.16, 0.19, 0.09, 0.0], [0.0, 0.16, 0.40, 0.70], Material.GLOW, (0.85, 0.50, 0.12), sides=7).placed(
             0.02, 0, -0.22
         ),
     )
@@ -103,7 +103,7 @@ def lantern_post() -> Mesh:
     kit.add(beam((0, 1.95, 0), (0.3, 2.26, 0), 0.05, Material.BARK, _DARK_WOOD))
     kit.add(beam((0.42, 2.26, 0), (0.42, 2.12, 0), 0.02, Material.PLAIN, _IRON))
     kit.add(frustum([0.17, 0.03], [2.02, 2.15], Material.PLAIN, _IRON, sides=6).placed(0.42, 0, 0))
-    kit.add(frustum([0.09, 0.12], [1.76, 2.02], Material.GLOW, (1.0, 0.70, 0.28), sides=6).placed(0.42, 0, 0))
+    kit.add(frustum([0.09, 0.12], [1.76, 2.02], Material.GLOW, (0.75, 0.42, 0.12), sides=6).placed(0.42, 0, 0))
     kit.add(frustum([0.07, 0.11], [1.70, 1.76], Material.PLAIN, _IRON, sides=6).placed(0.42, 0, 0))
     for angle in np.arange(6) * np.pi / 3:
         at = np.array([np.cos(angle), 0.0, np.sin(angle)])
@@ -112,25 +112,6 @@ def lantern_post() -> Mesh:
 
 
 LANTERN_LIGHT = (0.42, 1.9, 0.0)
-
-
-@lru_cache(maxsize=8)
-def tree(variant: int, conifer: bool) -> Mesh:
-    """A tree, 5 to 7 m high."""
-    rng = generator(variant, "mesh", "tree")
-    kit = Kit()
-    kit.add(frustum([0.30, 0.20, 0.10], [0.0, 1.2, 3.4], Material.BARK, _BARK, sides=7))
-    if conifer:
-        green = srgb("#3f6b45")
-        for k, base in enumerate((1.0, 2.1, 3.2, 4.3)):
-            wide = 1.75 - 0.38 * k
-            kit.add(frustum([wide, wide * 0.9, 0.0], [base, base + 0.15, base + 2.0], Material.NEEDLES, green, sides=9))
-        return kit.mesh()
-    for _ in range(7):
-        at = rng.uniform((-0.95, 3.0, -0.95), (0.95, 4.7, 0.95))
-        puff = blob(rng.uniform(0.85, 1.35, 3), rng, Material.FOLIAGE, srgb("#6f9a45"), level=2, roughness=0.1)
-        kit.add(puff.placed(*at))
-    return kit.mesh()
 
 
 @lru_cache(maxsize=1)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama import creature_meshes, thing_meshes
+from keepworld_runtime.families.diorama.biomes import BIOMES
 from keepworld_runtime.families.diorama.meshes import Mesh, join
-from keepworld_runtime.families.diorama.placing import Place, Spot, Viewer, choose, choose_among
+from keepworld_runtime.families.diorama.placing import (
+    Place,
+    Spot,
+    Viewer,
+    choose,
+    choose_afloat,
+    hidden,
+    spots_of,
+    wayside,
+)
+from keepworld_runtime.families.diorama.plants import KINDS
 from keepworld_runtime.families.diorama.routes import Route, along_path, circle
 from keepworld_runtime.families.diorama.shown import Shown
 from keepworld_runtime.families.diorama.spec import Part
@@ -19,7 +30,7 @@ from keepworld_runtime.families.diorama.spectacles import Explosion, Fireworks, 
 from keepworld_runtime.sampling.noise import generator
 
 Floats = NDArray[np.float64]
-_FIRE, _LANTERN = (7.0, 2.9, 0.75), (3.0, 1.75, 0.7)
+_FIRE, _LANTERN = (6.0, 3.1, 1.15), (2.8, 1.85, 0.95)
 
 
 class Thing(Protocol):
@@ -161,7 +172,7 @@ class Walking:
 class Flock:
     """Birds that circle above, each a little by itself."""
 
-    _COUNT, _RADIUS, _SPEED = 11, 13.0, 8.0
+    _COUNT, _RADIUS, _SPEED = 13, 11.0, 8.0
 
     def __init__(self, centre: Floats, rng: np.random.Generator) -> None:
         self._centre = centre
@@ -178,7 +189,7 @@ class Flock:
             high = -self._centre[1] + up + 0.5 * np.sin(0.9 * age_s + rhythm)
             flap = 0.15 + 0.65 * np.sin(rhythm * age_s + 9.0 * ahead)
             birds.append(
-                creature_meshes.bird(flap).placed(x, high, z, yaw=turn + np.pi / 2, scale=1.15 * amount ** (1 / 3))
+                creature_meshes.bird(flap).placed(x, high, z, yaw=turn + np.pi / 2, scale=1.5 * amount ** (1 / 3))
             )
         shown.moving.append(join(birds).to_session())
 
@@ -188,46 +199,58 @@ class Flock:
 
 
 def _campfire(place: Place, viewer: Viewer) -> Thing:
-    spot = choose(place, viewer, distance=8.5, names=("clearing",), room=1.4)
-    return Standing(thing_meshes.fireplace(), [spot], Flame((0.0, 0.9, 0.0), _FIRE, 16.0, 1.0))
+    spot = choose(place, viewer, distance=8.5, among=spots_of(place, "clearing"), room=1.4)
+    return Standing(thing_meshes.fireplace(), [spot], Flame((0.0, 0.8, 0.0), _FIRE, 16.0, 0.72))
 
 
 def _lanterns(place: Place, viewer: Viewer) -> Thing:
     spots: list[Spot] = []
-    for distance in (6.5, 10.0, 14.0, 19.0):
+    for distance in (6.5, 10.5, 15.0, 20.0):
         taken = (*viewer.taken, *((spot.x, spot.z) for spot in spots))
-        there = Viewer(c2w=viewer.c2w, seed=viewer.seed, entry=viewer.entry, taken=taken)
-        spots.append(choose(place, there, distance=distance, names=("path",), room=0.3))
+        there = replace(viewer, taken=taken)
+        spots.append(choose(place, there, distance=distance, among=wayside(place), room=0.3))
     return Standing(thing_meshes.lantern_post(), spots, Flame(thing_meshes.LANTERN_LIGHT, _LANTERN, 11.0, 0.0))
 
 
 def _tree(place: Place, viewer: Viewer) -> Thing:
-    spot = choose(place, viewer, distance=13.0, names=("clearing",), room=1.2)
-    return Standing(thing_meshes.tree(viewer.entry % 6, viewer.entry % 2 == 1), [spot])
+    rng = generator(viewer.seed, "tree", viewer.entry)
+    shares = BIOMES[place.spec.biome].trees
+    kind = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+    spot = choose(place, viewer, distance=17.0, among=spots_of(place, "clearing"), room=1.6, aside=0.24)
+    return Standing(KINDS[kind].grow(rng, 2), [spot])
 
 
 def _boat(place: Place, viewer: Viewer) -> Thing:
-    spot = choose_among(place, viewer, "water", distance=14.0)
-    if spot is None:  # no water here: drawn up on land
-        spot = choose(place, viewer, distance=10.0, room=1.8)
+    spot = choose_afloat(place, viewer, distance=16.0)
+    if spot is None:  # no water in sight: drawn up on land
+        spot = choose(place, viewer, distance=10.0, among=spots_of(place, "shore"), room=1.8)
         return Moored(Spot(spot.x, spot.y - 0.2, spot.z, spot.yaw + 1.1))
     return Moored(Spot(spot.x, spot.y, spot.z, spot.yaw + 1.1))
 
 
 def _balloon(place: Place, viewer: Viewer) -> Thing:
     side = -0.22 if viewer.entry % 2 else 0.2
-    x, z = viewer.ahead(58.0, side)
-    lowest = float(place.ground(np.asarray(x), np.asarray(z))) - 4.0
-    return Balloon(np.array([x, min(viewer.c2w[1, 3] - 6.0, lowest), z], np.float64), viewer.entry)
+    angle, away = (grid.ravel() for grid in np.meshgrid(np.linspace(-0.36, 0.36, 13), (46.0, 58.0, 72.0)))
+    x, z = viewer.ahead(away, angle)
+    y = np.minimum(viewer.c2w[1, 3] - 0.11 * away, place.ground(x, z) - 4.0)
+    places = np.stack([x, y, z], -1)
+    cost = (
+        3.0 * hidden(place, viewer, places, (1.0, 5.0, 9.0, 14.0)) + np.abs(angle - side) + 0.01 * np.abs(away - 58.0)
+    )
+    # Where the land lies high it could not rise into the picture.
+    cost += 0.15 * np.maximum(viewer.c2w[1, 3] - 0.13 * away - y, 0.0)
+    return Balloon(places[int(np.argmin(cost))], viewer.entry)
 
 
 def _deer(place: Place, viewer: Viewer) -> Thing:
-    route = circle(place, choose(place, viewer, distance=12.0, names=("clearing",), room=1.0), 4.5, viewer.entry)
+    route = circle(
+        place, choose(place, viewer, distance=12.0, among=spots_of(place, "clearing"), room=1.0), 4.5, viewer.entry
+    )
     return Walking(place, route, creature_meshes.deer, 0.9, 1.5)
 
 
 def _fox(place: Place, viewer: Viewer) -> Thing:
-    route = circle(place, choose(place, viewer, distance=7.5, names=("clearing", "path")), 4.0, viewer.entry)
+    route = circle(place, choose(place, viewer, distance=7.5, among=spots_of(place, "clearing")), 4.0, viewer.entry)
     return Walking(place, route, creature_meshes.fox, 1.6, 0.8)
 
 
@@ -239,8 +262,8 @@ def _walker(place: Place, viewer: Viewer) -> Thing:
 
 
 def _birds(place: Place, viewer: Viewer) -> Thing:
-    x, z = viewer.ahead(38.0)
-    return Flock(np.array([x, viewer.c2w[1, 3] - 9.0, z], np.float64), generator(viewer.seed, "birds", viewer.entry))
+    x, z = viewer.ahead(32.0)
+    return Flock(np.array([x, viewer.c2w[1, 3] - 7.5, z], np.float64), generator(viewer.seed, "birds", viewer.entry))
 
 
 BUILDERS: Mapping[str, Callable[[Place, Viewer], Thing]] = {

@@ -10,7 +10,7 @@ import numpy as np
 from keepworld.motion import Control, Rates, step_along_view, step_on_ground, turned
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama.placing import Place
+from keepworld_runtime.families.diorama.placing import Ground
 
 Floats = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ _RING = np.concatenate(
 )
 
 
-def advanced(c2w: Floats, control: Control, place: Place, mode: str, dt: float) -> Floats:
+def advanced(c2w: Floats, control: Control, place: Ground, mode: str, dt: float) -> Floats:
     """Move the camera [4, 4] as `control` says for `dt` seconds.
 
     Raises:
@@ -53,14 +53,14 @@ def advanced(c2w: Floats, control: Control, place: Place, mode: str, dt: float) 
     return _walked(c2w, control, place, dt) if mode == "walk" else _flown(c2w, control, place, dt)
 
 
-def settled(c2w: Floats, place: Place) -> Floats:
+def settled(c2w: Floats, place: Ground) -> Floats:
     """The camera [4, 4] at the height of the eyes of somebody who stands there."""
     standing = c2w.copy()
     standing[1, 3] = _eye(place, c2w[0, 3], c2w[2, 3])
     return standing
 
 
-def _walked(c2w: Floats, control: Control, place: Place, dt: float) -> Floats:
+def _walked(c2w: Floats, control: Control, place: Ground, dt: float) -> Floats:
     step = step_on_ground(c2w, control, RATES, dt)
     after = turned(c2w, control, RATES, dt, max_pitch=MAX_PITCH)
     x, z = slide(place, float(c2w[0, 3]), float(c2w[2, 3]), float(step[0]), float(step[2]))
@@ -72,7 +72,7 @@ def _walked(c2w: Floats, control: Control, place: Place, dt: float) -> Floats:
     return after
 
 
-def slide(place: Place, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:
+def slide(place: Ground, x: float, z: float, dx: float, dz: float) -> tuple[float, float]:
     """Where one gets to from x, z by walking dx, dz metres: along what is in the way, not through it."""
     length = math.hypot(dx, dz)
     if length == 0.0:
@@ -88,7 +88,7 @@ def slide(place: Place, x: float, z: float, dx: float, dz: float) -> tuple[float
     return x, z
 
 
-def _freest(place: Place, x: float, z: float, dx: float, dz: float) -> float | None:
+def _freest(place: Ground, x: float, z: float, dx: float, dz: float) -> float | None:
     """The smallest turn of a short step that leads somewhere free, radians; None if there is none."""
     # Somebody who was put too near a wall is thinner until they have left it; inside one, they are let out any way.
     radius = next((r for r in _RADII if not place.blocked(np.array(x), np.array(z), r)), None)
@@ -105,19 +105,19 @@ def _freest(place: Place, x: float, z: float, dx: float, dz: float) -> float | N
     return None
 
 
-def _too_steep(place: Place, x: float, z: float, dx: Floats, dz: Floats) -> NDArray[np.bool_]:
+def _too_steep(place: Ground, x: float, z: float, dx: Floats, dz: Floats) -> NDArray[np.bool_]:
     """Whether the ground rises too much to walk from x, z in the direction of dx, dz [N]."""
     reach = _LOOKAHEAD / np.maximum(np.hypot(dx, dz), 1e-9)
     climb = place.ground(np.array(x), np.array(z)) - place.ground(x + dx * reach, z + dz * reach)
     return np.asarray(climb > _KERB + _STEEPEST * _LOOKAHEAD)
 
 
-def _eye(place: Place, x: float, z: float) -> float:
+def _eye(place: Ground, x: float, z: float) -> float:
     """The y of the eyes at a place: above the mean of the ground underfoot, so that a step is a short ramp."""
     return float(place.ground(x + _RING[:, 0], z + _RING[:, 1]).mean()) - EYE_HEIGHT
 
 
-def _flown(c2w: Floats, control: Control, place: Place, dt: float) -> Floats:
+def _flown(c2w: Floats, control: Control, place: Ground, dt: float) -> Floats:
     after = turned(c2w, control, RATES, dt, max_pitch=None)
     to = c2w[:3, 3] + step_along_view(c2w, control, RATES, dt)
     away = math.hypot(to[0], to[2])

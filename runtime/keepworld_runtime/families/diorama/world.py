@@ -14,7 +14,7 @@ import numpy as np
 from keepworld.camera import check_rigid, intrinsics
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama.cast import Cast
+from keepworld_runtime.families.diorama.cast import Cast, Stage
 from keepworld_runtime.families.diorama.particles import falling
 from keepworld_runtime.families.diorama.render import Renderer
 from keepworld_runtime.families.diorama.scene import Scene
@@ -51,7 +51,7 @@ class DioramaWorld:
         self._renderer = Renderer(scene, spec.width, spec.height, num_threads)
         self._K = intrinsics(spec.width, spec.height, capabilities.fov_x)
         self._start = settled(scene.start, scene) if spec.mode == "walk" else scene.start
-        self._cast = Cast(scene, spec.seed)
+        self._cast = Cast(Stage(scene), spec.seed)
         self._chunks = 0
         self._c2w: Floats | None = None  # of the last frame drawn
         self._timeline = Timeline(opening)
