@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 # Extra samples in an edge pixel, offsets from its centre in pixels: with the centre, a rotated pattern.
-OFFSETS = np.array([[-0.16, -0.38], [0.39, -0.02], [-0.21, 0.36]], np.float32)
+OFFSETS = np.array([[0.36, -0.14], [-0.14, 0.36], [-0.30, -0.30]], np.float32)
 _SAME_NORMAL, _SAME_DEPTH = 0.97, 0.03  # cosine; relative difference: what counts as one surface
 _GLANCING = 0.2  # sine: a surface seen at less than about 12 degrees says little about where it is
-_CONTRAST = 0.055  # difference in brightness (square root of linear) that shows as a step
+_CONTRAST = 0.07  # difference in brightness (square root of linear) that shows as a step
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -97,7 +97,7 @@ class _Frame:
         dirs = np.empty((rows * self._width, 3), np.float32)
         antialias.camera_rays(first, rows, self._width, self._rays_from_pixels, dirs)
         origins = self._from_eye(len(dirs))
-        hits = self._view.cast(origins, dirs, row_length=self._width)
+        hits = self._view.cast(origins, dirs)
         rgb = self._view.light_up(origins, dirs, hits, row_length=self._width)
         self._linear[first : first + rows] = rgb.reshape(rows, -1, 3)
         self._keep(first, dirs, hits)

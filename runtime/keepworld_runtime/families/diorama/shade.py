@@ -18,28 +18,28 @@ from keepworld_runtime.families.diorama.texture import clamp, noise2, smooth, vi
 
 _WATER, _WINDOW, _GLOW = int(Material.WATER), int(Material.WINDOW), int(Material.GLOW)
 _FOLIAGE, _NEEDLES, _TERRAIN = int(Material.FOLIAGE), int(Material.NEEDLES), int(Material.TERRAIN)
-_MAX_SHADOW_DISTANCE = 420.0  # metres from the eye; beyond, haze hides shadows
+_MAX_SHADOW_DISTANCE = 170.0  # metres from the eye; beyond, all that faces the light is taken to be lit
 _LIFT = 0.004  # metres shadow rays start off the surface, and as much again every 100 m
 _WARM = (1.0, 0.58, 0.22)  # lamplight
 _UNLIT_WINDOWS = 0.72  # variation above which nobody is home
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shadow_rays(origins, dirs, t, Ng, prim, key, width, colour, lit, out_origins, out_dirs, out_index):
+def shadow_rays(origins, dirs, t, Ng, prim, key, width, step, lit, out_origins, out_dirs, out_index):
     """Collect rays towards the key light from where rays hit something that faces it; gives how many.
 
     Args:
-        width: rays a row, for the chessboard. colour: 0 for its white squares, 1 for the black ones whose white
-            neighbours do not tell, 2 for all rays, which then need not be neighbours.
-        lit: [N] what is known; the black squares that need no ray are filled in.
+        width: rays a row. step: 0 for pixels with even row and column, 1 for those with both odd, 2 for the others;
+            -1 for all rays, which then need not be neighbours.
+        lit: [N] what is known; where the neighbours of earlier steps tell, and far off, it is filled in.
     """
     count, rays = 0, len(t)
     for i in range(rays):
-        if prim[i] < 0 or t[i] > _MAX_SHADOW_DISTANCE:
+        if prim[i] < 0:
             continue
         row = i // max(width, 1)
         column = i - row * width
-        if colour < 2 and (row + column) % 2 != colour:
+        if step >= 0 and (2 if (row + column) % 2 else row % 2) != step:
             continue
         nx, ny, nz = Ng[i, 0], Ng[i, 1], Ng[i, 2]
         length = math.sqrt(nx * nx + ny * ny + nz * nz)
@@ -48,15 +48,19 @@ def shadow_rays(origins, dirs, t, Ng, prim, key, width, colour, lit, out_origins
         nx, ny, nz = nx * sign, ny * sign, nz * sign
         if nx * key[0] + ny * key[1] + nz * key[2] <= 0.0:
             continue
-        if colour == 1 and 0 < column < width - 1 and width <= i < rays - width:
-            total = lit[i - 1] + lit[i + 1] + lit[i - width] + lit[i + width]
+        if t[i] > _MAX_SHADOW_DISTANCE:
+            lit[i] = 1
+            continue
+        if step >= 1 and 0 < column < width - 1 and width <= i < rays - width:
+            across, along = (1 - width, 1 + width) if step == 1 else (width, 1)
+            total = lit[i - across] + lit[i + across] + lit[i - along] + lit[i + along]
             if total == 4 or total == 0:
                 alike = True
-                for step in (-1, 1, -width, width):
-                    j = i + step
+                for turn in range(4):
+                    j = i + (across if turn < 2 else along) * (1 if turn % 2 else -1)
                     size = math.sqrt(Ng[j, 0] ** 2 + Ng[j, 1] ** 2 + Ng[j, 2] ** 2)
-                    cosine = abs(nx * Ng[j, 0] + ny * Ng[j, 1] + nz * Ng[j, 2]) / size
-                    alike = alike and prim[j] >= 0 and cosine > 0.9 and abs(t[j] - t[i]) < 0.06 * t[i]
+                    cosine = abs(nx * Ng[j, 0] + ny * Ng[j, 1] + nz * Ng[j, 2])
+                    alike = alike and prim[j] >= 0 and cosine > 0.92 * size and abs(t[j] - t[i]) < 0.06 * t[i]
                 if alike:
                     lit[i] = total // 4
                     continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.diorama import interlace, shade
+from keepworld_runtime.families.diorama import shade
 from keepworld_runtime.families.diorama.body import Body
 from keepworld_runtime.families.diorama.sky import Light
 
@@ -46,10 +46,10 @@ class View:
     def __init__(self, bodies: tuple[Body, Body, Body], light: Light, lamps: F32, pixel: float) -> None:
         self.bodies, self.light, self.lamps, self.pixel = bodies, light, lamps, pixel
 
-    def cast(self, origins: F32, dirs: F32, *, row_length: int = 0) -> Hits:
-        """Find what rays [N, 3] hit first; whole rows of neighbours from one point if `row_length` is given."""
-        still = self._cast_rows(origins, dirs, row_length) if row_length else self._cast_all(origins, dirs)
-        hits = Hits(*still, np.zeros(len(dirs), np.uint8))
+    def cast(self, origins: F32, dirs: F32) -> Hits:
+        """Find what rays [N, 3] hit first."""
+        still = self.bodies[STATIC].scene.run(origins, dirs, output=True)
+        hits = Hits(*(still[name] for name in _NAMES), np.zeros(len(dirs), np.uint8))
         for number in (LASTING, MOVING):
             scene = self.bodies[number].scene
             if scene is None:
@@ -60,24 +60,6 @@ class View:
                 mine[nearer] = found[name][nearer]
             hits.owner[nearer] = number
         return hits
-
-    def _cast_all(self, origins: F32, dirs: F32) -> tuple[F32, F32, F32, F32, I32]:
-        found = self.bodies[STATIC].scene.run(origins, dirs, output=True)
-        return tuple(found[name] for name in _NAMES)  # type: ignore[return-value]
-
-    def _cast_rows(self, origins: F32, dirs: F32, width: int) -> tuple[F32, F32, F32, F32, I32]:
-        """As `_cast_all`, but not for pixels that their neighbours tell enough about."""
-        count, body = len(dirs), self.bodies[STATIC]
-        t, u, v = np.empty(count, np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32)
-        Ng, prim, todo = np.zeros((count, 3), np.float32), np.empty(count, np.int32), np.empty(count, np.int32)
-        some = np.empty((count // 2 + 1, 3), np.float32)
-        some = some[: interlace.white_rays(dirs, width, some)]
-        interlace.spread_white(width, *self._cast_all(origins[: len(some)], some), t, u, v, Ng, prim)
-        left = interlace.fill_black(width, origins[0], dirs, body.vertices, body.faces, t, u, v, Ng, prim, todo)
-        if left:
-            todo = todo[:left]
-            interlace.put(todo, *self._cast_all(origins[:left], dirs[todo]), t, u, v, Ng, prim)
-        return t, u, v, Ng, prim
 
     def light_up(self, origins: F32, dirs: F32, hits: Hits, *, row_length: int = 0) -> F32:
         """The developed, linear colours [N, 3] that rays bring back; whole rows of neighbours if `row_length` is given."""
@@ -124,15 +106,15 @@ class View:
     def _lit(self, origins: F32, dirs: F32, hits: Hits, row_length: int) -> NDArray[np.uint8]:
         """Whether the key light reaches [N] what rays hit.
 
-        In whole rows every other pixel is asked for first, like the white squares of a chessboard; a black one between
-        four that agree is taken to be like them.
+        In whole rows every fourth pixel is asked for first, then those in the middle of four, then the rest; one
+        between four of its own surface that agree is taken to be like them.
         """
         starts, towards, index = _room_for(len(dirs))
         lit = np.zeros(len(dirs), np.uint8)
         key = self.light.key
-        for colour in (0, 1) if row_length else (2,):
+        for step in (0, 1, 2) if row_length else (-1,):
             found = shade.shadow_rays(
-                origins, dirs, hits.t, hits.Ng, hits.prim, key, row_length, colour, lit, starts, towards, index
+                origins, dirs, hits.t, hits.Ng, hits.prim, key, row_length, step, lit, starts, towards, index
             )
             free = np.ones(found, np.uint8)
             for body in self.bodies:
