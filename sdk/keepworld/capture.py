@@ -298,7 +298,21 @@ class Capture:
         report: str | Path | None = None,
         progress: bool = False,
     ) -> Exported:
-        """Turn the walk into 3D files, chosen by their suffixes: splats, meshes, point clouds. See `keepworld.export.export`."""
+        """Turn the walk into 3D files; blocks until they are written and measured. Ctrl-C ends it.
+
+        Args:
+            paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
+            holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
+            voxel: edge of the cells that surfaces are fused in, the capture's units.
+            max_depth: further away nothing is fused.
+            truth: a file with the true surface, to measure against.
+            report: a folder for a report in words and pictures.
+            progress: show one line on a terminal.
+
+        Raises:
+            ExportError: it failed; says why.
+            MissingExtraError: the exporters are not installed.
+        """
         return export(
             self.folder,
             paths,

@@ -188,7 +188,7 @@ class AsyncClient:
                 with from_grpc(request_id):
                     return await call(request, timeout=deadline_s or self._deadline_s)
             except UnavailableError as error:
-                if attempt == _ATTEMPTS - 1 or error.code == "DEADLINE":
+                if attempt == _ATTEMPTS - 1 or error.code in ("DEADLINE", "CANCELLED"):
                     raise
             await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
         raise AssertionError("the last attempt returns or raises")

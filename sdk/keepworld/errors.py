@@ -163,7 +163,9 @@ _BY_STATUS: dict[str, type[ServerError]] = {
     "DATA_LOSS": WorkerError,
     "UNAVAILABLE": UnavailableError,
     "DEADLINE_EXCEEDED": UnavailableError,
+    "CANCELLED": UnavailableError,
 }
+_CODES = {"DEADLINE_EXCEEDED": "DEADLINE", "CANCELLED": "CANCELLED"}  # where the status says more than its class
 
 
 @contextmanager
@@ -182,7 +184,9 @@ def from_grpc(request_id: str | None = None) -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         # Nobody here cancelled: gRPC says so when the other side did.
-        raise UnavailableError("the server cancelled the call", code="CANCELLED", request_id=request_id) from error
+        raise UnavailableError(
+            "the server cancelled the call", code=_CODES["CANCELLED"], request_id=request_id
+        ) from error
 
 
 @dataclass(slots=True)
@@ -206,8 +210,7 @@ def _translate(error: grpc.aio.AioRpcError, request_id: str | None) -> ServerErr
     if kind is CapacityError:
         after = details.retry_after_s
         return CapacityError(message, retry_after_s=after, code=details.reason, request_id=request_id)
-    code = details.reason or ("DEADLINE" if status == "DEADLINE_EXCEEDED" else None)
-    return kind(message, code=code, request_id=request_id)
+    return kind(message, code=details.reason or _CODES.get(status), request_id=request_id)
 
 
 def _read_details(error: grpc.aio.AioRpcError) -> _Details:

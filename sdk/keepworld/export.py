@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Options:
     """How to export; None is the exporters' own choice.
 
     Attributes:
-        holdout: every how many frames one is kept out of the fit, to measure on.
+        holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
         voxel: edge of the cells that surfaces are fused in, the capture's units.
         max_depth: further away nothing is fused, the capture's units.
         truth: a file with the true surface, to measure against.
@@ -50,10 +51,12 @@ class Exported:
     Attributes:
         paths: the files written.
         metrics: figures measured on the written files, as in "psnr".
+        report: the page that shows and measures them; None if none was asked for.
     """
 
     paths: tuple[Path, ...]
     metrics: Mapping[str, float]
+    report: Path | None = None
 
 
 def export(capture: Path, paths: Sequence[str | Path], options: Options, *, progress: bool) -> Exported:
@@ -73,57 +76,54 @@ def export(capture: Path, paths: Sequence[str | Path], options: Options, *, prog
         raise ValueError("paths must name at least one file or folder to export to")
     words = [str(capture), *(str(path) for path in paths), *options.arguments(), "--json", "--progress", "json"]
     command = [sys.executable, "-m", "keepworld_exporters", *words]
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints, text=True)  # noqa: S603
+    with tempfile.TemporaryFile("w+") as result:
+        child = subprocess.Popen(command, stdout=result, stderr=subprocess.PIPE, text=True, errors="replace")  # noqa: S603
         try:
-            assert child.stdout is not None
-            last = _follow(child.stdout, ProgressLine(wanted=progress))
+            assert child.stderr is not None
+            complaints = _follow(child.stderr, ProgressLine(wanted=progress))
             status = child.wait()
         finally:
             _end(child)
         if status:
-            complaints.seek(max(0, complaints.seek(0, 2) - 20_000))
-            raise _failure(last, complaints.read().decode(errors="replace"))
-    return _result(last)
+            raise _failure(complaints)
+        result.seek(0)
+        return _result(result.read().strip().splitlines())
 
 
-def _follow(lines: IO[str], line: ProgressLine) -> Mapping[str, object]:
-    """Show progress as it comes; give the last JSON object."""
-    last: Mapping[str, object] = {}
+def _follow(lines: IO[str], line: ProgressLine) -> list[str]:
+    """Show progress as it comes; give the last lines that were something else."""
+    complaints: deque[str] = deque(maxlen=20)
     for text in lines:
         try:
             content = json.loads(text)
         except ValueError:
-            continue  # a library's chatter
-        if not isinstance(content, dict):
+            complaints.append(printable(text))
             continue
-        last = content
-        stage, done = content.get("stage"), content.get("done")
-        if isinstance(stage, str):
-            share = f" {done:.0%}" if isinstance(done, float) else ""
-            line.show(f"export: {printable(stage, 80)}{share}")
+        if isinstance(content, dict) and isinstance(share := content.get("share"), float | int):
+            line.show(f"export: {share:4.0%} {printable(str(content.get('stage', '')), 80)}")
     line.end()
-    return last
+    return [text for text in complaints if text]
 
 
-def _result(last: Mapping[str, object]) -> Exported:
-    paths, metrics = last.get("paths"), last.get("metrics", {})
-    if not isinstance(paths, list) or not isinstance(metrics, dict):
-        raise ExportError("the exporters ended without saying what they wrote")
-    return Exported(
-        paths=tuple(Path(str(path)) for path in paths),
-        metrics={str(name): float(value) for name, value in metrics.items() if isinstance(value, int | float)},
-    )
+def _result(lines: Sequence[str]) -> Exported:
+    try:
+        content = json.loads(lines[-1])
+        metrics, report = content["metrics"], content["report"]
+        return Exported(
+            paths=tuple(Path(entry["path"]) for entry in content["files"].values()),
+            metrics={str(name): float(value) for name, value in metrics.items() if isinstance(value, int | float)},
+            report=None if report is None else Path(report),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ExportError(f"the exporters ended without saying what they wrote: {error!r}") from error
 
 
-def _failure(last: Mapping[str, object], complaints: str) -> ExportError | MissingExtraError:
-    if "ModuleNotFoundError" in complaints:
-        missing = complaints.strip().splitlines()[-1]
-        return MissingExtraError(f"exporting needs more packages ({printable(missing, 200)})", install=INSTALL)
-    said = last.get("error")
-    lines = complaints.strip().splitlines()
-    message = said if isinstance(said, str) else (lines[-1] if lines else "the exporters ended without a word")
-    return ExportError(printable(message))
+def _failure(complaints: Sequence[str]) -> ExportError | MissingExtraError:
+    said = [text.removeprefix("keepworld-export: ") for text in complaints if text.startswith("keepworld-export: ")]
+    message = said[-1] if said else (complaints[-1] if complaints else "the exporters ended without a word")
+    if "No module named" in message:
+        return MissingExtraError(f"exporting needs more packages ({message.partition(';')[0]})", install=INSTALL)
+    return ExportError(message)
 
 
 def _end(child: subprocess.Popen[str]) -> None:
@@ -135,5 +135,5 @@ def _end(child: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-    if child.stdout is not None:
-        child.stdout.close()
+    if child.stderr is not None:
+        child.stderr.close()

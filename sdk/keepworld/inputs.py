@@ -110,9 +110,11 @@ class Keyboard:
         self._take_terminal()
         now = self._clock()
         for key in _split_keys(self._waiting_bytes()):
-            if key.lower() in self._KEYS or key in self._KEYS:
-                self._seen[key if key in self._KEYS else key.lower()] = now
-                self._runs_until = now + self._hold_s if key.isupper() and len(key) == 1 else 0.0
+            name = key.lower() if len(key) == 1 else key
+            if name in self._KEYS:
+                self._seen[name] = now
+                if len(key) == 1:
+                    self._runs_until = now + self._hold_s if key.isupper() else 0.0
         held = [self._KEYS[key] for key, at in self._seen.items() if now - at < self._hold_s]
         is_running = now < self._runs_until and any(any(move) for move, _ in held)
         return Control(

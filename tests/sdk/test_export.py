@@ -1,0 +1,82 @@
+"""Asking the exporters, which are another process, here played by a stand-in: what it says, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from keepworld import Capture
+from keepworld.errors import ExportError, MissingExtraError
+
+
+@pytest.fixture
+def exporters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the exporters' program; gives the file to write its behaviour into."""
+    package = tmp_path / "stand-in" / "keepworld_exporters"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    return package / "__main__.py"
+
+
+def test_the_files_figures_and_report_come_back(exporters: Path, sphere_capture: Capture) -> None:
+    exporters.write_text(
+        "import json, sys\n"
+        "print(json.dumps({'stage': 'fuse', 'share': 0.5}), file=sys.stderr)\n"
+        "print('a library says something')\n"
+        "print(json.dumps({'files': {'a.glb': {'path': sys.argv[2], 'bytes': 3}}, 'report': None,\n"
+        "    'metrics': {'psnr': 31.5, 'note': 'x', 'none': None, 'arguments': len(sys.argv)}}))\n"
+    )
+    exported = sphere_capture.export("out/a.glb", voxel=0.1, holdout=0)
+    assert exported.paths == (Path("out/a.glb"),)
+    assert exported.metrics == {"psnr": 31.5, "arguments": 10}
+    assert exported.report is None
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "words"),
+    [
+        ("import sys; sys.exit('keepworld-export: the disk is full')", ExportError, "^the disk is full$"),
+        ("raise ValueError('odd')", ExportError, "odd"),
+        ("import sys; sys.exit(3)", ExportError, "without a word"),
+        ("print('{}')", ExportError, "without saying"),
+        ("import no_such_module_here", MissingExtraError, r"keepworld\[export\]"),
+    ],
+)
+def test_a_failure_says_why(
+    exporters: Path, sphere_capture: Capture, program: str, kind: type[Exception], words: str
+) -> None:
+    exporters.write_text(program)
+    with pytest.raises(kind, match=words):
+        sphere_capture.export("a.glb")
+
+
+def test_nothing_to_write_is_a_slip(sphere_capture: Capture) -> None:
+    with pytest.raises(ValueError, match="paths"):
+        sphere_capture.export()
+
+
+def test_ctrl_c_ends_the_exporters_too(exporters: Path, sphere_capture: Capture, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    exporters.write_text(
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    program = f"from keepworld import Capture; Capture({str(sphere_capture.folder)!r}).export('a.glb')"
+    parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 20
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGINT)
+    _, complaint = parent.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in complaint
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
