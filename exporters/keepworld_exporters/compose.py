@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from keepworld.capture import Capture, CapturedFrame
 
 from keepworld_exporters.page import Figure, Page
@@ -40,7 +41,7 @@ def compose(
         ),
         tiles=_tiles(content, unit),
         comparisons=_comparisons(scenes, heldout),
-        views=_views(capture, scenes, resolution),
+        views=_views(capture, scenes),
         sheet=Figure(jpeg=jpeg(contact_sheet(capture.frames)), caption="Frames of the walk, in order."),
         map_svg=draw_map(capture.c2ws, events, about.units),
         events=[text for _, text in events],
@@ -79,18 +80,29 @@ def _comparisons(scenes: Mapping[Path, Scene], heldout: Sequence[CapturedFrame])
     return figures
 
 
-def _views(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolution) -> list[Figure]:
-    centres = capture.c2ws[:, :3, 3]
-    above = overlook(centres, resolution.max_depth, width=960, height=600)
+def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
+    """Each scene from above and from the middle of the walk."""
+    extents = [_places(scene) for scene in scenes.values() if isinstance(scene, Mesh)] or [_places(s) for s in scenes.values()]
+    if not extents:
+        return []
     inside = capture.frames[len(capture) // 2].camera
+    above = overlook(extents[0], capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
     figures = []
     for path, scene in scenes.items():
-        if isinstance(scene, Splats):
-            continue
         name = NAMES[type(scene)]
         figures.append(Figure(jpeg=jpeg(draw(scene, above)), caption=f"{name}, from above ({path.name})."))
         figures.append(Figure(jpeg=jpeg(draw(scene, inside)), caption=f"{name}, from the middle of the walk."))
     return figures
+
+
+def _places(scene: Scene) -> NDArray[np.float32]:
+    match scene:
+        case Mesh():
+            return scene.vertices
+        case Points():
+            return scene.positions
+        case Splats():
+            return scene.means
 
 
 def _tables(content: Mapping[str, object]) -> dict[str, list[list[str]]]:

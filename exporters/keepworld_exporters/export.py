@@ -31,7 +31,7 @@ from keepworld_exporters.video import write_video
 
 BUDGET_BYTES = 2 * 2**30
 MAX_FACES = 600_000
-MAX_POINTS = 450_000  # 248 bytes each as splats: about 110 MB
+MAX_POINTS = 600_000  # 248 bytes each as splats: about 150 MB
 _WEIGHTS = {
     "read": 1.0,
     "points": 8.0,
@@ -95,7 +95,7 @@ def export(
 
     if wanted & {"points", "splats"}:
         with clock.stage("points", len(selection.used)) as step:
-            cloud = gather_points(views, resolution.voxel, max_points=MAX_POINTS, on_view=step)
+            cloud = gather_points(views, resolution.voxel / 1.5, max_points=MAX_POINTS, on_view=step)
             made["points"] = cloud.points
     if "mesh" in wanted:
         with clock.stage("mesh", fuse.PASSES * len(selection.used)) as step:

@@ -32,25 +32,23 @@ def draw(scene: Scene, camera: Camera) -> NDArray[np.uint8]:
             return render_points(scene, viewmat, K, width, height, background=BACKGROUND)
 
 
-def overlook(centres: NDArray[np.float64], reach: float, *, width: int, height: int) -> Camera:
-    """A camera high up beside a path [N, 3] that has all of it, and `reach` around it, in view."""
-    middle = (centres.min(0) + centres.max(0)) / 2
-    level = (centres - middle)[:, [0, 2]]
-    # Along the shorter way across the path, so that the longer one lies across the picture.
-    _, _, axes = np.linalg.svd(level, full_matrices=True)
-    across = np.array([axes[1, 0], 0.0, axes[1, 1]])
-    if across @ (centres[0] - middle) > 0:
-        across = -across
-    K = intrinsics(width, height, np.deg2rad(50))
-    radius = float(np.linalg.norm(level, axis=1).max(initial=0)) + 0.5 * reach
-    away = 1.15 * radius / np.tan(np.deg2rad(25))
-    down = np.deg2rad(38)
-    forward = across * np.cos(down) + np.array([0.0, np.sin(down), 0.0])
-    right = np.cross([0.0, 1.0, 0.0], forward)
+def overlook(places: NDArray[np.floating], forward: NDArray[np.float64], *, width: int, height: int) -> Camera:
+    """A camera high above that has most of the places [N, 3] in view, looking on as `forward` [3] does, but down."""
+    low, high = np.quantile(places.astype(np.float64), [0.04, 0.96], axis=0)
+    middle, K = (low + high) / 2, intrinsics(width, height, np.deg2rad(50))
+    level = forward * [1.0, 0.0, 1.0]
+    level = level / np.linalg.norm(level) if np.linalg.norm(level) > 1e-6 else np.array([0.0, 0.0, 1.0])
+    down = np.deg2rad(40)
+    ahead = level * np.cos(down) + np.array([0.0, np.sin(down), 0.0])
+    right = np.cross([0.0, 1.0, 0.0], ahead)
     right /= np.linalg.norm(right)
     c2w = np.eye(4)
-    c2w[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-    c2w[:3, 3] = middle - away * forward
+    c2w[:3, :3] = np.stack([right, np.cross(ahead, right), ahead], 1)
+    corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), -1).reshape(-1, 3) - middle
+    seen = corners @ c2w[:3, :3]
+    tangents = 0.5 * np.array([width / K[0, 0], height / K[1, 1]])
+    away = float((np.abs(seen[:, :2]) / tangents - seen[:, 2:]).max())
+    c2w[:3, 3] = middle - 0.85 * away * ahead
     return Camera(c2w=c2w, K=K, width=width, height=height)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from keepworld.capture import CapturedFrame
 from keepworld.errors import ExportError
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from keepworld_exporters.formats import FORMATS, suffix_of
 from keepworld_exporters.formats.ply import decode_triangles
@@ -27,8 +28,11 @@ MAX_HELDOUT = 24  # views that splats are measured on
 SURFACE_SAMPLES = 200_000
 TRUTH_SAMPLES = 2_000_000  # over all of the true surface, of which a walk sees a small part
 MAX_SEEN = 150_000
+MAX_SLANT = 1.4  # how much further than its depth a point in the corner of a picture may be
 SEED = 20_26
 SEEN_TOLERANCE = 0.02  # how close to a depth map a point of the truth has to be to count as seen
+SPLAT_FIGURES: tuple[str, ...] = ("psnr", "ssim", "psnr_all", "ssim_all", "coverage")
+MESH_FIGURES: tuple[str, ...] = ("fscore", "precision", "recall", "accuracy", "completeness", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,11 +66,24 @@ def load_truth(path: Path, frames: Sequence[CapturedFrame], resolution: Resoluti
         vertices, faces = decode_triangles(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ExportError(f"--truth {path}: {error}") from error
-    points = sample_surface(vertices, faces, TRUTH_SAMPLES, SEED)
+    near = within_reach(vertices, faces, np.stack([frame.camera.centre for frame in frames]), resolution.max_depth * MAX_SLANT)
+    if not near.any():
+        raise ExportError(f"--truth {path}: none of it is near the walk; it must be in the session's frame and units")
+    points = sample_surface(vertices, faces[near], TRUTH_SAMPLES, SEED)
     seen = points[seen_points(points, frames, max_depth=resolution.max_depth, tolerance=SEEN_TOLERANCE)]
     if len(seen) > MAX_SEEN:
         seen = seen[np.random.default_rng(SEED).choice(len(seen), MAX_SEEN, replace=False)]
     return Truth(vertices=vertices, faces=faces, seen=seen)
+
+
+def within_reach(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], centres: NDArray[np.float64], reach: float
+) -> NDArray[np.bool_]:
+    """Which triangles [F] may have a part within `reach` of any of the centres [N, 3]."""
+    corners = vertices[faces]
+    middles = corners.mean(1)
+    radii = np.linalg.norm(corners - middles[:, None], axis=-1).max(1)
+    return np.asarray(cKDTree(centres).query(middles, workers=-1)[0] < reach + radii)
 
 
 def measure_file(
@@ -102,11 +119,9 @@ def measure_file(
         case Points():
             figures = {"points": len(scene.positions)}
             if truth is not None:
-                from scipy.spatial import cKDTree
-
                 positions = scene.positions.astype(np.float64)
-                near = positions[cKDTree(centres).query(positions, workers=-1)[0] < max_depth]
-                to_truth = distances_to_mesh(near, truth.vertices, truth.faces)
+                near = positions[cKDTree(centres).query(positions, workers=-1)[0] < max_depth * MAX_SLANT]
+                to_truth = distances_to_mesh(near, truth.vertices, truth.faces).astype(np.float64)
                 to_surface = cKDTree(near).query(truth.seen, workers=-1)[0] if len(near) else np.empty(0)
                 figures |= asdict(fidelity(to_truth, to_surface, threshold=THRESHOLD))
             return figures
@@ -137,7 +152,7 @@ def measure_splats(splats: Splats, heldout: Sequence[CapturedFrame], on_step: Ca
     if not rows:
         return {}
     means: dict[str, object] = {}
-    for name in ("psnr", "ssim", "psnr_all", "ssim_all", "coverage"):
+    for name in SPLAT_FIGURES:
         values = [float(row[name]) for row in rows if row[name] is not None]  # type: ignore[arg-type]
         means[name] = round(float(np.mean(values)), 4) if values else None
     return {**means, "heldout": rows}
@@ -147,8 +162,6 @@ def headline(figures: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """The figures worth a line: of the splats psnr, ssim and coverage; of the mesh the F-score and distances."""
     best: dict[str, object] = {}
     for entry in figures.values():
-        names = ("psnr", "ssim", "psnr_all", "ssim_all", "coverage") if "splats" in entry else ()
-        if "triangles" in entry:
-            names = ("fscore", "precision", "recall", "accuracy", "completeness", "threshold")
+        names = SPLAT_FIGURES if "splats" in entry else MESH_FIGURES if "triangles" in entry else ()
         best |= {name: entry[name] for name in names if name in entry}
     return best

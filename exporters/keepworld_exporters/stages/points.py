@@ -42,12 +42,12 @@ def gather_points(
     Raises:
         ExportError: not even coarse cells would fit.
     """
-    for _ in range(4):
+    for _ in range(8):
         cloud = _gather_at(views(), voxel, 8 * max_points, on_view)
         if cloud is not None and len(cloud.points.positions) <= max_points:
             return cloud
-        # The points lie on surfaces: their number falls with the square of the cell.
-        voxel *= 2.0 if cloud is None else 1.05 * (len(cloud.points.positions) / max_points) ** 0.5
+        # Far cells are as large as their pixels already, so the number falls slowly with the finest cell.
+        voxel *= 2.0 if cloud is None else 1.05 * len(cloud.points.positions) / max_points
     raise ExportError(
         f"the capture is too large for a cloud of {max_points} points; try a larger --voxel than {voxel:.2g}"
     )

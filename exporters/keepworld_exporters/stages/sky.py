@@ -14,7 +14,7 @@ from keepworld_exporters.scene import Splats
 from keepworld_exporters.stages.depth import View
 from keepworld_exporters.stages.splats import discs
 
-SIDE = 40  # cells along the edge of each face of a cube: about 2.2 degrees each
+SIDE = 90  # cells along the edge of each face of a cube: about 1 degree each
 DISTANCE = 6.0  # of the shell, in distances to the furthest point
 SPREAD = 0.75  # standard deviation of a shell splat, in cells
 
