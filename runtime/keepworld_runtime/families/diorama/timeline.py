@@ -114,52 +114,57 @@ class Timeline:
 
     def conditions_at(self, time_s: float) -> Conditions:
         """The conditions at a time, each event laid over those before it."""
-        now = self.opening
-        for i, entry in enumerate(self.entries):
-            if entry.start_s > time_s:
-                break
+        now = replace(self.opening, hour=self._hour(time_s))
+        for entry in self._begun(time_s):
             for change in entry.changes:
-                if change.heading == TIME:
-                    now = replace(now, hour=self._hour(i, HOURS[change.subject], time_s))
-                elif change.heading in (WEATHER, SKY, SEASON):
+                if change.heading in (WEATHER, SKY, SEASON):
                     now = _blend(now, change, entry.weight(time_s), entry.weight(time_s, GROUND_LAG))
         return now
 
-    def _hour(self, i: int, target: float, time_s: float) -> float:
-        """The hour under event `i`: forwards from where the clock stood when it began, and forwards again to there."""
-        entry = self.entries[i]
-        # The clock is held at the event's start: two events that both turn it would otherwise fight over one ramp.
-        before = replace(self, entries=self.entries[:i]).conditions_at(entry.start_s).hour
-        ahead = (target - before) % 24.0
-        if ahead > 24.0 - 1e-6:
-            ahead = 0.0
-        back = (24.0 - ahead) * entry.ebb(time_s) if ahead else 0.0
-        return (before + ahead * rise(time_s - entry.start_s, entry.event.ramp_s) + back) % 24.0
+    def _begun(self, time_s: float) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.start_s <= time_s)
+
+    def _hour(self, time_s: float) -> float:
+        """The hour at a time.
+
+        An event takes the clock forwards from where it stood when the event began, and forwards again to there if it
+        ends. It takes the clock over for good: two events that turned it together would fight over it.
+        """
+        turns = [(e, HOURS[c.subject]) for e in self._begun(time_s) for c in e.changes if c.heading == TIME]
+        hour = self.opening.hour
+        for (entry, target), until_s in zip(turns, [*(entry.start_s for entry, _ in turns[1:]), time_s], strict=False):
+            ahead = (target - hour) % 24.0
+            if 1e-6 < ahead < 24.0 - 1e-6:
+                hour += ahead * rise(until_s - entry.start_s, entry.event.ramp_s) + (24.0 - ahead) * entry.ebb(until_s)
+                hour %= 24.0
+        return hour
 
     def present_at(self, time_s: float) -> Iterator[Presence]:
         """The things, creatures and spectacles that are there at a time, oldest first."""
-        for i, entry in enumerate(self.entries):
-            if entry.start_s > time_s:
-                break
+        begun = self._begun(time_s)
+        removals: dict[str, list[tuple[int, float]]] = {}
+        for i, entry in enumerate(begun):
+            for change in entry.changes:
+                if change.goes:
+                    removals.setdefault(change.subject, []).append((i, entry.weight(time_s)))
+        for i, entry in enumerate(begun):
             for change in entry.changes:
                 if change.goes or change.heading not in (THINGS, CREATURES, SPECTACLES):
                     continue
-                amount = self._amount(i, change, time_s)
+                amount = _brought(entry, change, time_s)
+                for number, weight in removals.get(change.subject, ()):
+                    amount *= 1.0 - weight if number >= i else 1.0
                 if amount > 0:
                     yield Presence(i, change, amount, time_s - entry.start_s)
 
-    def _amount(self, i: int, change: Change, time_s: float) -> float:
-        """How much of what event `i` brought is there, after all later events that take its like away."""
-        entry = self.entries[i]
-        amount = entry.weight(time_s)
-        if change.heading == SPECTACLES:  # at once, and not for ever
-            lasts_s = SPECTACLE_S[change.subject] if entry.event.duration_s is None else entry.event.duration_s
-            amount = 1.0 - rise(time_s - entry.start_s - lasts_s, entry.event.ramp_s)
-        gone = replace(change, goes=True)
-        for later in self.entries[i:]:
-            if gone in later.changes:
-                amount *= 1.0 - later.weight(time_s)
-        return amount
+
+def _brought(entry: Entry, change: Change, time_s: float) -> float:
+    """How much there is of something that an event brought, before anything takes it away."""
+    if change.heading != SPECTACLES:
+        return entry.weight(time_s)
+    # At once, and not for ever.
+    lasts_s = SPECTACLE_S[change.subject] if entry.event.duration_s is None else entry.event.duration_s
+    return 1.0 - rise(time_s - entry.start_s - lasts_s, entry.event.ramp_s)
 
 
 def _blend(now: Conditions, change: Change, weight: float, ground_weight: float) -> Conditions:

@@ -1,6 +1,7 @@
 """What events ask for, and what time makes of them."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -116,6 +117,16 @@ def test_the_same_hour_again_moves_nothing():
     line = after("night falls", ramp_s=0.0)
     again = after("night falls", before=line, start_s=8.0)
     assert {again.conditions_at(t).hour for t in np.linspace(8, 12, 50)} == {line.conditions_at(8.0).hour}
+
+
+def test_a_long_session_stays_cheap():
+    line = Timeline(OPENING)
+    for number in range(300):
+        text = ("night falls", "dawn", "rain", "the rain stops", "a balloon", "remove the balloon")[number % 6]
+        line = after(text, ramp_s=1.0, start_s=float(number), before=line)
+    begun = time.perf_counter()
+    line.conditions_at(400.0), list(line.present_at(400.0))
+    assert time.perf_counter() - begun < 0.5
 
 
 def test_seasons_always_add_up():
