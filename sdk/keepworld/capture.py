@@ -346,7 +346,7 @@ def _read_provenance(folder: Path) -> Provenance:
         about = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise CaptureError(f"{folder} is not a capture: it has no capture.json") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CaptureError(f"{path} cannot be read: {error}") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CaptureError(f"{path} is not of format {FORMAT}")
@@ -359,6 +359,9 @@ def _read_provenance(folder: Path) -> Provenance:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CaptureError(f"{path} is damaged: {error!r}") from error
+    texts = (provenance.family, provenance.version, provenance.licence, provenance.prompt, provenance.mode)
+    if not all(isinstance(text, str) for text in texts):
+        raise CaptureError(f"{path}: family, version, licence, prompt and mode must be text")
     if not sides_are_sane or not (
         isinstance(provenance.fps, int | float) and math.isfinite(provenance.fps) and provenance.fps > 0
     ):
@@ -377,7 +380,7 @@ def _read_chunks(folder: Path) -> Iterator[Mapping[str, object]]:
                 return
             try:
                 line = json.loads(raw)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise CaptureError(f"{path} is damaged: {error}") from error
             if not isinstance(line, dict):
                 raise CaptureError(f"{path} is damaged: a line is not an object")
