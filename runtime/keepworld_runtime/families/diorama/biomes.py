@@ -44,16 +44,16 @@ class Biome:
 
 BIOMES: dict[str, Biome] = {
     "meadow": Biome(
-        grass=(srgb("#7f9f45"), srgb("#a9b659")),
+        grass=(srgb("#668a45"), srgb("#8f9f55")),
         soil=srgb("#b99a6b"),
         rock=srgb("#8f8b80"),
-        shore=srgb("#b7a67c"),
+        shore=srgb("#9a8d66"),
         hills=7.0,
         backdrop=38.0,
         jagged=0.25,
         trees={"broadleaf": 0.62, "birch": 0.2, "conifer": 0.08, "poplar": 0.1},
         per_hectare=46,
-        undergrowth={"bush": 50, "rock": 22, "flower": 420, "tuft": 420},
+        undergrowth={"bush": 50, "rock": 22, "flower": 420, "tuft": 950},
         houses="timber",
     ),
     "forest": Biome(
@@ -66,21 +66,21 @@ BIOMES: dict[str, Biome] = {
         jagged=0.4,
         trees={"conifer": 0.5, "broadleaf": 0.34, "birch": 0.16},
         per_hectare=190,
-        undergrowth={"bush": 110, "rock": 34, "fern": 190, "tuft": 170},
+        undergrowth={"bush": 110, "rock": 34, "fern": 260, "tuft": 420},
         houses="log",
     ),
     "mountains": Biome(
         grass=(srgb("#78914f"), srgb("#9aa064")),
         soil=srgb("#a08d70"),
-        rock=srgb("#85868c"),
+        rock=srgb("#686a73"),
         shore=srgb("#9b968a"),
         hills=16.0,
         backdrop=230.0,
         jagged=1.0,
-        snowline=95.0,
+        snowline=62.0,
         trees={"conifer": 0.9, "birch": 0.1},
         per_hectare=70,
-        undergrowth={"bush": 30, "rock": 110, "flower": 160, "tuft": 240},
+        undergrowth={"bush": 30, "rock": 110, "flower": 160, "tuft": 600},
         houses="chalet",
     ),
     "desert": Biome(
@@ -106,7 +106,7 @@ BIOMES: dict[str, Biome] = {
         jagged=0.3,
         trees={"pine": 0.55, "broadleaf": 0.25, "poplar": 0.2},
         per_hectare=30,
-        undergrowth={"bush": 60, "rock": 60, "flower": 260, "tuft": 380},
+        undergrowth={"bush": 60, "rock": 60, "flower": 260, "tuft": 800},
         houses="whitewash",
     ),
     "tundra": Biome(
@@ -137,7 +137,7 @@ BIOMES: dict[str, Biome] = {
         houses="stilt",
     ),
     "farmland": Biome(
-        grass=(srgb("#8fa34d"), srgb("#b5b45a")),
+        grass=(srgb("#7f9846"), srgb("#a8a852")),
         soil=srgb("#b0905f"),
         rock=srgb("#8f8b80"),
         shore=srgb("#a8966a"),
@@ -146,7 +146,7 @@ BIOMES: dict[str, Biome] = {
         jagged=0.1,
         trees={"broadleaf": 0.5, "poplar": 0.42, "birch": 0.08},
         per_hectare=20,
-        undergrowth={"bush": 34, "rock": 8, "haybale": 16, "flower": 150, "tuft": 260},
+        undergrowth={"bush": 34, "rock": 8, "haybale": 16, "flower": 150, "tuft": 700},
         houses="timber",
     ),
 }

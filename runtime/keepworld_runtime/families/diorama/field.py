@@ -39,12 +39,15 @@ def fractal(x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, oc
     return total / weight
 
 
-def ridges(x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, octaves: int) -> Floats:
-    """Sharp crests and wide valleys in [0, 1]: mountains."""
+def ridges(
+    x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, octaves: int, spacing: Floats
+) -> Floats:
+    """Sharp crests and wide valleys in [0, 1]: mountains, smooth enough for points `spacing` metres [...] apart."""
     total, weight, gain = np.zeros(np.broadcast(x, z).shape), 0.0, np.ones(np.broadcast(x, z).shape)
     for octave in range(octaves):
         crest = 1.0 - np.abs(value_noise(x, z, seed, f"{purpose}/{octave}", wavelength / 2**octave))
-        crest = crest**2
+        held = np.clip(wavelength / 2**octave / (3.0 * spacing) - 0.5, 0.0, 1.0)
+        crest = 0.5 + (crest**2 - 0.5) * held
         total += crest * gain / 2**octave
         weight += 0.5**octave
         gain = np.clip(crest * 1.6, 0.0, 1.0)

@@ -84,7 +84,7 @@ def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float,
 @njit(cache=True, nogil=True, error_model="numpy")
 def _night_sky(x: float, y: float, z: float, r: float, g: float, b: float, light: Light) -> tuple[float, float, float]:
     """Add stars and the moon."""
-    scale = 95.0
+    scale = 150.0
     i, j, k = math.floor(x * scale), math.floor(y * scale), math.floor(z * scale)
     chance = hashed(int(i), int(j), int(k))
     if chance > 0.975:
@@ -93,7 +93,7 @@ def _night_sky(x: float, y: float, z: float, r: float, g: float, b: float, light
         cz = k + 0.3 + 0.4 * hashed(int(i) + 51, int(j), int(k))
         length = math.sqrt(cx * cx + cy * cy + cz * cz) / scale
         away = (cx / length - x * scale) ** 2 + (cy / length - y * scale) ** 2 + (cz / length - z * scale) ** 2
-        star = light.stars * math.exp(-away * 22.0) * (0.3 + 2.2 * (chance - 0.975) / 0.025)
+        star = light.stars * math.exp(-away * 14.0) * (0.12 + 1.1 * ((chance - 0.975) / 0.025) ** 3)
         r, g, b = r + 0.75 * star, g + 0.85 * star, b + star
     disc = x * light.moon[0] + y * light.moon[1] + z * light.moon[2]
     if disc > 0.9:

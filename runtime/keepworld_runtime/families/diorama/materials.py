@@ -20,6 +20,7 @@ from keepworld_runtime.families.diorama.texture import (
 
 _TERRAIN, _PLANKS, _PLASTER = int(Material.TERRAIN), int(Material.PLANKS), int(Material.PLASTER)
 _STONE, _ROOF, _FOLIAGE = int(Material.STONE), int(Material.ROOF), int(Material.FOLIAGE)
+_STEEP = 0.72  # cosine of the slope from which the ground is textured as rock
 _NEEDLES, _BARK, _ROCK = int(Material.NEEDLES), int(Material.BARK), int(Material.ROCK)
 
 
@@ -38,7 +39,7 @@ def _leaves(r: float, g: float, b: float, variation: float, light: Light) -> tup
         r, g, b = _mixed(r, g, b, (1.05 * r + 0.03, 1.12 * g + 0.03, 0.9 * b), light.spring)
         if variation > 0.66:
             pink = smooth(0.66, 0.70, variation) * light.spring * 0.88
-            r, g, b = _mixed(r, g, b, (0.88, 0.50 + 0.3 * (variation - 0.66), 0.60), pink)
+            r, g, b = _mixed(r, g, b, (0.95, 0.27 + 0.4 * (variation - 0.66), 0.42), pink)
     if light.autumn > 0.0:
         hue = variation * 3.0
         a = smooth(0.0, 1.6, hue)
@@ -89,18 +90,21 @@ def albedo(
     """The colour of a surface at a place with a normal, from its plain colour."""
     grain = 0.0
     if kind == _TERRAIN:
-        grain = ground_grain(x, z, footprint)
+        if -ny > _STEEP:
+            grain = ground_grain(x, z, footprint)
+        else:
+            grain = solid_grain(x, 2.2 * y, z, 6.0, footprint)
         r, g, b = _mixed(r, g, b, (1.04 * r, 1.08 * g, 0.85 * b), light.spring)
-        r, g, b = _mixed(r, g, b, (1.15 * r + 0.05, 0.86 * g + 0.03, 0.70 * b), 0.8 * light.autumn)
+        r, g, b = _mixed(r, g, b, (1.02 * r + 0.05, 0.74 * g + 0.03, 0.62 * b), 0.8 * light.autumn)
         r, g, b = _mixed(r, g, b, (0.30 + 0.3 * r, 0.26 + 0.3 * g, 0.19 + 0.3 * b), 0.5 * light.winter)
         r, b = r * (1.0 + 0.13 * grain), b * (1.0 - 0.18 * grain)
-        path = smooth(0.34, 0.62, worn + 0.22 * grain)
+        path = smooth(0.38, 0.56, worn + 0.30 * grain)
         r, g, b = _mixed(r, g, b, light.soil, path)
-        grain *= 0.34
+        grain *= 0.72 - 0.22 * path
     elif kind == _FOLIAGE or kind == _NEEDLES:
         if kind == _FOLIAGE:
             r, g, b = _leaves(r, g, b, variation, light)
-        grain = solid_grain(x, y, z, 0.85, footprint) * 0.42
+        grain = solid_grain(x, y, z, 0.9, footprint) * 0.55
         r *= 1.0 + 0.2 * grain
     elif kind == _ROCK or kind == _BARK:
         grain = solid_grain(x, y * (1.0 if kind == _ROCK else 0.35), z, 0.7, footprint) * 0.4

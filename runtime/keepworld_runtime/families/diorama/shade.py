@@ -214,10 +214,10 @@ def shade(
                 # Leaves let some light through, and a crown's edge is never quite dark.
                 direct = 0.80 * direct + 0.20 * sunlit + 0.13 * max(-ndl, 0.0) * openness
             up = 0.5 - 0.5 * ny
-            open2 = openness * openness * 0.35 + openness * 0.65
-            sr = (0.62 * light.zenith[0] + 0.30 * light.horizon[0]) * up + light.bounce[0] * (1.0 - up)
-            sg = (0.62 * light.zenith[1] + 0.30 * light.horizon[1]) * up + light.bounce[1] * (1.0 - up)
-            sb = (0.62 * light.zenith[2] + 0.30 * light.horizon[2]) * up + light.bounce[2] * (1.0 - up)
+            open2 = 0.12 + 0.88 * openness
+            sr = (0.70 * light.zenith[0] + 0.52 * light.horizon[0]) * up + light.bounce[0] * (1.0 - up)
+            sg = (0.70 * light.zenith[1] + 0.52 * light.horizon[1]) * up + light.bounce[1] * (1.0 - up)
+            sb = (0.70 * light.zenith[2] + 0.52 * light.horizon[2]) * up + light.bounce[2] * (1.0 - up)
             lamp = corner[7] * light.night * 1.5
             lr, lg, lb = _lamplight(x, y, z, nx, ny, nz, lamps)
             er = light.key_colour[0] * direct + sr * open2 + lamp * _WARM[0] + lr

@@ -48,19 +48,19 @@ class Light(NamedTuple):
 
 # Sun height in degrees -> colours; between rows they blend.
 _HEIGHTS = (-18.0, -9.0, -3.0, 2.0, 9.0, 22.0, 50.0)
-_ZENITH = ((0.006, 0.011, 0.034), (0.02, 0.035, 0.11), (0.07, 0.10, 0.28), (0.15, 0.22, 0.46), (0.17, 0.33, 0.66),
+_ZENITH = ((0.008, 0.013, 0.034), (0.02, 0.035, 0.11), (0.07, 0.10, 0.28), (0.15, 0.22, 0.46), (0.17, 0.33, 0.66),
            (0.14, 0.36, 0.78), (0.12, 0.34, 0.78))  # fmt: skip
 _HORIZON = ((0.022, 0.036, 0.078), (0.10, 0.10, 0.20), (0.50, 0.25, 0.26), (1.02, 0.50, 0.26), (0.98, 0.74, 0.50),
             (0.68, 0.80, 0.90), (0.60, 0.77, 0.92))  # fmt: skip
-_SUN = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.15, 0.04, 0.02), (1.9, 0.74, 0.26), (2.75, 1.66, 0.86), (3.0, 2.5, 1.86),
-        (3.1, 2.85, 2.4))  # fmt: skip
-_MOONLIGHT = (0.15, 0.21, 0.36)
+_SUN = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.15, 0.04, 0.02), (1.9, 0.74, 0.26), (2.75, 1.66, 0.86), (2.75, 2.25, 1.66),
+        (2.75, 2.5, 2.12))  # fmt: skip
+_MOONLIGHT = (0.20, 0.27, 0.44)
 _HIGHEST = np.radians(56.0)
 _CLEAR_AIR, _THICK_FOG = 0.0011, 0.055  # density a metre
 
 # saturation, contrast, lift of the darks, tint
 _GRADES: dict[str, tuple[float, float, Triple, Triple]] = {
-    "natural": (1.08, 1.05, (0.0, 0.0, 0.0), (1.01, 1.0, 0.985)),
+    "natural": (1.0, 1.08, (0.0, 0.0, 0.0), (1.01, 1.0, 0.985)),
     "pastel": (0.78, 0.80, (0.10, 0.085, 0.105), (1.03, 0.99, 1.02)),
     "vivid": (1.42, 1.14, (0.0, 0.0, 0.0), (1.02, 1.0, 0.98)),
     "muted": (0.58, 0.95, (0.03, 0.03, 0.035), (1.02, 1.0, 0.95)),
@@ -95,9 +95,9 @@ def light_of(spec: SceneSpec, conditions: Conditions, time_s: float) -> Light:
     haze = _CLEAR_AIR * (1.0 + 2.0 * gloom + 1.5 * (1.0 - day)) + _THICK_FOG * c.fog**2 + 0.006 * (c.rain + c.snowfall)
     fog = (0.72 * horizon + 0.28 * zenith) * (1.0 + 0.15 * c.fog)
     saturation, contrast, lift, tint = _GRADES[spec.palette]
-    exposure = float(np.interp(height, (-18.0, -6.0, 2.0, 20.0), (1.55, 1.3, 0.98, 0.86))) * (1.0 + 2.2 * flash)
+    exposure = float(np.interp(height, (-18.0, -6.0, 2.0, 20.0), (1.75, 1.3, 0.92, 0.64))) * (1.0 + 2.2 * flash)
     grass = np.mean(BIOMES[spec.biome].grass, axis=0) * (1 - c.snow_cover) + 0.8 * c.snow_cover
-    bounce = grass * (0.32 * horizon + 0.13 * sunlight)
+    bounce = 0.06 * horizon + grass * (0.40 * horizon + 0.22 * sunlight)
     return Light(
         key=_triple(moon if by_moon else sun),
         key_colour=_triple(moonlight if by_moon else sunlight),
@@ -110,19 +110,19 @@ def light_of(spec: SceneSpec, conditions: Conditions, time_s: float) -> Light:
         fog=_triple(fog),
         cloud_lit=_triple((0.62 * horizon + 0.30 * _at(height, _SUN)) * (1 - 0.45 * gloom) * dark),
         cloud_dark=_triple((0.50 * horizon + 0.42 * zenith) * (1 - 0.25 * gloom)),
-        fog_density=haze,
+        fog_density=float(haze),
         mist_height=float(60.0 - 42.0 * c.fog),
-        cloud=max(c.cloud, 0.95 * c.storm),
-        stars=float(np.interp(height, (-12.0, -5.0), (1.0, 0.0))) * (1.0 - gloom),
-        night=night,
-        snow=c.snow_cover,
-        wet=c.wetness,
-        rainbow=c.rainbow * day,
-        spring=c.season[0],
-        autumn=c.season[2],
-        winter=c.season[3],
+        cloud=float(max(c.cloud, 0.95 * c.storm)),
+        stars=float(np.interp(height, (-12.0, -5.0), (1.0, 0.0)) * (1.0 - gloom)),
+        night=float(night),
+        snow=float(c.snow_cover),
+        wet=float(c.wetness),
+        rainbow=float(c.rainbow * day),
+        spring=float(c.season[0]),
+        autumn=float(c.season[2]),
+        winter=float(c.season[3]),
         soil=BIOMES[spec.biome].soil,
-        exposure=exposure,
+        exposure=float(exposure),
         saturation=saturation,
         contrast=contrast,
         lift=lift,

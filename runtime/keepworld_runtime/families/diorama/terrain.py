@@ -104,9 +104,10 @@ def _natural(x: Floats, z: Floats, path: Floats, shore: Floats, layout: Layout, 
     wild = smoothstep(5.0, 60.0, path)
     heights = gentle + biome.hills * wild * (0.55 + 0.75 * fractal(x, z, seed, "hills", 46.0, 4))
     far = np.hypot(x, z - 25.0)
-    closing = smoothstep(80.0, 430.0, far)
+    closing = smoothstep(95.0, 520.0, far)
     swell = 0.62 + 0.5 * fractal(x, z, seed, "swell", 170.0, 4)
-    crags = 1.35 * ridges(x, z, seed, "crags", 260.0, 6) ** 1.3
+    spacing = np.maximum(np.gradient(x, axis=1), np.gradient(z, axis=0))
+    crags = 1.35 * ridges(x, z, seed, "crags", 260.0, 6, spacing) ** 1.3
     if layout.spec.biome == "desert":
         mesas = smoothstep(-0.02, 0.12, fractal(x, z, seed, "mesas", 120.0, 3))
         swell = 0.16 + 0.84 * mesas * (0.8 + 0.3 * smoothstep(0.25, 0.32, fractal(x, z, seed, "upper", 90.0, 3)))
@@ -114,12 +115,19 @@ def _natural(x: Floats, z: Floats, path: Floats, shore: Floats, layout: Layout, 
     backdrop = biome.backdrop * closing * ((1.0 - biome.jagged) * swell + biome.jagged * crags)
     if layout.spec.water == "sea":
         backdrop *= smoothstep(10.0, 150.0, shore)
-    heights += backdrop
+    heights += _softened(backdrop, spacing)
     if layout.landmark is not None:
         rise = {"castle": 7.0, "stones": 1.2}.get(layout.spec.landmark, 3.2)
         away = np.hypot(x - layout.landmark.x, z - layout.landmark.z)
         heights += rise * (1.0 - smoothstep(9.0, 34.0, away))
     return heights
+
+
+def _softened(heights: Floats, spacing: Floats) -> Floats:
+    """Heights [Z, X] blended with their neighbours' mean where vertices are far apart, so that no peak is one vertex."""
+    padded = np.pad(heights, 1, mode="edge")
+    mean = (padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]) / 4.0
+    return np.asarray(heights + (mean - heights) * 0.6 * smoothstep(4.0, 14.0, spacing))
 
 
 def _carve(heights: Floats, shore: Floats, channel: Floats, x: Floats, z: Floats, layout: Layout) -> Floats:
@@ -180,7 +188,8 @@ def _colour(x: Floats, z: Floats, heights: Floats, water: Floats, layout: Layout
     if layout.spec.biome == "farmland":
         colours = _fields(colours, x, z, layout)
     steep = np.hypot(*np.gradient(heights, z[:, 0], x[0]))
-    rocky = smoothstep(0.55, 0.95, steep + 0.25 * fractal(x, z, seed, "rocky", 12.0, 3))[..., None]
+    rocky = smoothstep(0.55, 0.95, steep + 0.25 * fractal(x, z, seed, "rocky", 12.0, 3))
+    rocky = (rocky * smoothstep(1.0, 9.0, water))[..., None]
     if layout.spec.biome == "desert":
         strata = 0.82 + 0.3 * value_noise(heights * 2.2, heights * 0.0, seed, "strata", 9.0)[..., None]
         rock = np.array(biome.rock) * strata
@@ -191,7 +200,7 @@ def _colour(x: Floats, z: Floats, heights: Floats, water: Floats, layout: Layout
         -9.0, 9.0, heights - biome.snowline + 12.0 * fractal(x, z, seed, "snow", 60.0, 3) - 14.0 * (steep > 1)
     )
     colours = colours + (np.array(_SNOW) - colours) * snow[..., None]
-    wide = 7.0 if layout.spec.water == "sea" else 1.8
+    wide = 7.0 if layout.spec.water == "sea" else 1.1
     sandy = 1.0 - smoothstep(0.2 * wide, wide, water)
     return np.asarray(colours + (np.array(biome.shore) - colours) * (sandy * 0.92)[..., None])
 

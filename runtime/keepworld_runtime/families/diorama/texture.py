@@ -64,14 +64,14 @@ def visible(wavelength: float, footprint: float) -> float:
 @njit(cache=True, nogil=True, error_model="numpy")
 def ground_grain(x: float, z: float, footprint: float) -> float:
     """Light and dark of open ground, about [-1, 1]."""
-    total = 0.30 * noise2(x / 3.1, z / 3.1, 1)
-    wavelength = 1.7
+    total = 0.26 * noise2(x / 3.1, z / 3.1, 1)
+    wavelength = 1.9
     for octave in range(4):
         share = visible(wavelength, footprint)
         if share <= 0.0:
             break
-        total += share * 0.30 * noise2(2.0 * x / wavelength, 2.0 * z / wavelength, 2 + octave)
-        wavelength *= 0.42
+        total += share * 0.34 * noise2(2.0 * x / wavelength, 2.0 * z / wavelength, 2 + octave)
+        wavelength *= 0.40
     return total
 
 
