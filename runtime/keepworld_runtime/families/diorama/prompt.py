@@ -14,6 +14,7 @@ from keepworld_runtime.families.diorama.vocabulary import (
     BIOME,
     DENSITY,
     LANDMARK,
+    MILD,
     PALETTE,
     PHRASES,
     SEASON,
@@ -84,7 +85,7 @@ _LIKELY: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 _BIOMES = {
     "meadow": 4.0, "forest": 4.0, "mountains": 3.0, "desert": 1.0, "coast": 3.0, "tundra": 1.0, "jungle": 1.0, "farmland": 3.0,
 }  # fmt: skip
-_PALETTES = {"natural": 6.0, "pastel": 1.0, "vivid": 2.0, "muted": 1.0}
+_PALETTES = {"natural": 8.0, "vivid": 3.0, "pastel": 0.6, "muted": 0.4}
 _TIMES = {"morning": 4.0, "noon": 2.0, "afternoon": 4.0, "sunset": 1.0}
 _WEATHERS = {"clear": 3.0, "cloudy": 4.0, "overcast": 0.5}
 
@@ -113,6 +114,7 @@ def understand(text: str) -> Understanding:
     second: list[str] = []
     negated_until, negation = -1, -1
     found = {start: (end, facts) for start, end, facts in find(words, PHRASES)}
+    plain = any(facts[0][0] == BIOME and " ".join(words[at:end]) not in MILD for at, (end, facts) in found.items())
     at = 0
     while at < len(words):
         if at not in found:
@@ -129,7 +131,7 @@ def understand(text: str) -> Understanding:
                 denied[heading] = denied.get(heading, frozenset()) | {word}
             # "no houses or trees": the denial goes on past "or"
             negated_until = end + 2 if words[end : end + 1] in (["or"], ["nor"]) else -1
-        elif not _takes(said, facts):
+        elif (plain and phrase in MILD) or not _takes(said, facts):
             second.append(phrase)
         if is_denied or phrase not in second:
             used += [_show(fact, phrase, is_denied) for fact in facts]

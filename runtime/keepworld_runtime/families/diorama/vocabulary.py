@@ -14,17 +14,17 @@ SETTLEMENT, DENSITY, PALETTE, LANDMARK, WATER = "settlement", "density", "palett
 SYNONYMS: dict[str, dict[str, str]] = {
     BIOME: {
         "meadow": "grassland, prairie, grass, grassy, field, hill, hilly, hillside, heath, moor, countryside, pasture, steppe, "
-        "savanna",
+        "savanna, flowers, wildflowers, wild flowers",
         "forest": "woods, wood, woodland, grove, pine forest, pines, birch forest, redwood, fairy forest, taiga, wooded",
         "mountains": "mountain, mountainous, alps, alpine, peak, highland, valley, cliff, gorge, ridge, fjord",
         "desert": "dune, sand, sandy, canyon, mesa, badlands, arid, wasteland, sahara",
-        "coast": "coastal, beach, shore, seaside, island, bay, cove, shoreline, seashore",
+        "coast": "coastal, beach, sandy beach, sandy shore, sandy island, shore, seaside, island, bay, cove, shoreline, seashore",
         "tundra": "arctic, polar, glacier, glacial, ice field, snowfield, frozen, icy, antarctic, siberia",
         "jungle": "rainforest, tropical, tropics, palm tree, mangrove",
         "farmland": "farm, fields, wheat field, crop, orchard, vineyard, rural, lavender field, sunflower field",
     },
     SEASON: {
-        "spring": "springtime, blossom, blossoming, flowering, may, april",
+        "spring": "springtime, blossom, blossoming, flowering, april",
         "summer": "summertime, summery, july, august, midsummer",
         "autumn": "fall, autumnal, october, november, fall colours, fall colors, golden leaves, red leaves, autumn leaves",
         "winter": "wintertime, wintry, december, january, christmas, midwinter",
@@ -32,12 +32,12 @@ SYNONYMS: dict[str, dict[str, str]] = {
     WEATHER: {
         "clear": "sunny, sunshine, cloudless, bright, blue sky, clear sky, clear skies, fair weather, sunlit, sun drenched",
         "cloudy": "clouds, cloud, partly cloudy, scattered clouds",
-        "overcast": "grey sky, gray sky, gloomy, dull, leaden sky, heavy clouds, grey, gray",
+        "overcast": "grey sky, gray sky, gloomy, dull, leaden sky, heavy clouds",
         "fog": "foggy, mist, misty, haze, hazy, mists, fogbound, smoky",
         "rain": "rainy, raining, drizzle, drizzling, shower, showers, wet, downpour, monsoon",
         "storm": "stormy, thunderstorm, thunder, lightning, tempest, windy, gale, storms",
-        "snow": "snowing, snowfall, snowy, blizzard, falling snow, flurries",
-        "snow-covered": "snow covered, snow capped, snowcapped, under snow, deep snow, fresh snow, snowbound",
+        "snow": "snowing, snowfall, blizzard, falling snow, flurries",
+        "snow-covered": "snowy, snow covered, snow capped, snowcapped, under snow, deep snow, fresh snow, snowbound",
         "rainbow": "rainbows",
     },
     TIME: {
@@ -57,12 +57,13 @@ SYNONYMS: dict[str, dict[str, str]] = {
     DENSITY: {
         "sparse": "bare, barren, treeless, open, empty, few trees, lonely, lone, minimal, desolate, vast",
         "normal": "tree, trees, some trees, bushes, shrubs",
-        "dense": "thick, lush, overgrown, many trees, deep forest, deep woods, crowded, teeming, verdant, wild, tangled",
+        "dense": "thick, lush, overgrown, many trees, deep forest, deep woods, crowded, teeming, verdant, tangled",
     },
     PALETTE: {
         "natural": "realistic, earthy, lifelike",
         "pastel": "soft colours, soft colors, dreamy, candy, delicate, gentle colours, gentle colors, watercolour, watercolor",
-        "vivid": "colourful, colorful, saturated, vibrant, bold, magical, enchanted, fairytale, fairy tale, psychedelic",
+        "vivid": "colourful, colorful, bright colours, bright colors, "
+        "saturated, vibrant, bold, magical, enchanted, fairytale, fairy tale, psychedelic",
         "muted": "faded, desaturated, washed out, subdued, sombre, somber, melancholy, moody, eerie, spooky, haunted",
         "mono": "monochrome, black and white, greyscale, grayscale, noir, sepia, black white",
     },
@@ -72,12 +73,12 @@ SYNONYMS: dict[str, dict[str, str]] = {
         "lighthouse": "light house, beacon",
         "abbey": "ruined abbey, ruin, church, chapel, cathedral, monastery, temple, priory, cloister, ruined church",
         "bridge": "footbridge, stone bridge, wooden bridge",
-        "stones": "standing stones, standing stone, stone circle, stonehenge, megalith, menhir, monolith, dolmen, stone",
-        "castle": "fortress, fort, citadel, palace, keep, stronghold, ruined castle",
+        "stones": "standing stones, standing stone, stone circle, stonehenge, megalith, menhir, monolith, dolmen",
+        "castle": "fortress, fort, citadel, palace, stronghold, ruined castle",
     },
     WATER: {
         "pond": "pool, puddle, small lake, waterhole, watering hole, swamp, marsh, bog",
-        "lake": "lakeside, loch, mere, lagoon, tarn, reservoir",
+        "lake": "lakeside, loch, lagoon, tarn, reservoir",
         "river": "stream, brook, creek, riverside, riverbank, canal, waterfall",
         "sea": "ocean, seas, waves, surf, seascape, saltwater",
     },
@@ -97,7 +98,15 @@ COMPOUNDS: dict[str, tuple[Fact, ...]] = {
     "rainstorm": ((WEATHER, "rain"), (WEATHER, "storm")),
     "moonlit night": ((TIME, "night"),),
     "rain forest": ((BIOME, "jungle"),),
+    "dark forest": ((BIOME, "forest"), (DENSITY, "dense")),
+    "dark woods": ((BIOME, "forest"), (DENSITY, "dense")),
 }
+
+# Words for the lie of the land: any plainer word for a biome overrules them, wherever it stands.
+MILD = {
+    "hill", "hills", "hilly", "hillside", "field", "valley", "valleys", "peak", "peaks", "ridge", "cliff", "cliffs",
+    "countryside", "sand", "sandy", "flowers", "wildflowers", "wild flowers",
+}  # fmt: skip
 
 VOCABULARY: dict[str, tuple[str, ...]] = {heading: tuple(words) for heading, words in SYNONYMS.items()}
 

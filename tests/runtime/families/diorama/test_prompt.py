@@ -29,6 +29,10 @@ SAID = [
     ("an oasis", "water", "pond"),
     ("ＭＩＳＴＹ ｆｏｒｅｓｔ", "biome", "forest"),  # full-width letters
     ("a moonlit castle", "time of day", "night"),
+    ("a castle on a hill in the forest", "biome", "forest"),
+    ("rolling hills", "biome", "meadow"),
+    ("a sandy beach", "biome", "coast"),
+    ("a dark forest", "density", "dense"),
 ]
 
 
