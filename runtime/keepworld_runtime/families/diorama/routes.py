@@ -50,13 +50,13 @@ def closed(points: Floats) -> Route:
 
 
 def circle(place: Ground, spot: Spot, radius: float, entry: int) -> Route:
-    """Go round a spot, on the free side of what stands about: the roomiest of several rings that contain it."""
+    """Go round a spot, on the free side of what stands about: the roomiest of several rings that begin there."""
     angle = np.linspace(0.0, 2 * np.pi, 48, endpoint=False) * (1 if entry % 2 else -1)
     best, least = np.zeros((0, 2)), np.inf
     for size in (radius, 0.6 * radius, 0.35 * radius):
         for turn in spot.yaw + np.array([np.pi / 2, -np.pi / 2, np.pi, 0.0]):
-            x = spot.x + size * (np.sin(turn) + np.sin(angle - turn))
-            z = spot.z + size * (np.cos(turn) + 0.8 * np.cos(angle - turn))
+            x = spot.x + size * (np.sin(turn) - np.sin(turn + angle))
+            z = spot.z + size * (np.cos(turn) - np.cos(turn + angle))
             trouble = float(place.blocked(x, z, 0.5).mean()) + 0.02 * (radius - size)
             if trouble < least:
                 best, least = np.stack([x, z], -1), trouble
