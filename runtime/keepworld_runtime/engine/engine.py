@@ -85,7 +85,7 @@ class Engine:
     def chunk_s(self, name: str) -> float:
         """The measured time of a chunk of a family's default size; 0 before the first."""
         capabilities = self.families[name].capabilities
-        return self._costs.expected_s(name, *capabilities.sizes[0], capabilities.chunk_frames)
+        return self._costs.expected_s(name, _default_spec(capabilities), capabilities.chunk_frames)
 
     def sessions(self) -> list[Session]:
         """The sessions that have not ended, oldest first."""
@@ -246,7 +246,7 @@ class Engine:
 
     async def _draw(self, session: Session, work: Work, *, is_retry: bool) -> None:
         spec, name, frames = session.spec, session.family.capabilities.name, len(work.request.controls)
-        expected_s = self._costs.expected_s(name, spec.width, spec.height, frames)
+        expected_s = self._costs.expected_s(name, spec, frames)
         within_s = max(self._chunk_floor_s, _DEADLINE_FACTOR * expected_s)
         started_s = self._clock()
         async for drawn in self._group.draw(session.id, work.request, skip=work.given, within_s=within_s):
@@ -254,7 +254,7 @@ class Engine:
                 session.finish(work, drawn.state, drawn.draw_s)
                 chunk_s = self._clock() - started_s
                 if not is_retry:
-                    self._costs.measure(name, spec.width, spec.height, frames, chunk_s)
+                    self._costs.measure(name, spec, frames, chunk_s)
                 logger.debug(
                     "made session=%s chunk=%d frames=%d draw_ms=%.1f made_ms=%.1f",
                     session.id, work.request.chunk, frames, drawn.draw_s * 1e3, chunk_s * 1e3,
@@ -275,8 +275,7 @@ class Engine:
     async def _warm(self, family: Family) -> None:
         """Draw two chunks that nobody sees, so that the first that somebody waits for is not slower than the others."""
         capabilities = family.capabilities
-        width, height = capabilities.sizes[0]
-        spec = WorldSpec(prompt="", seed=0, width=width, height=height, mode=next(iter(capabilities.modes)))
+        spec = _default_spec(capabilities)
         world = f"warm {capabilities.name}"
         try:
             await self._group.open(world, capabilities.name, spec, None)
@@ -294,7 +293,7 @@ class Engine:
             pass
         if chunk > 0:
             chunk_s = self._clock() - started_s
-            self._costs.measure(capabilities.name, spec.width, spec.height, frames, chunk_s)
+            self._costs.measure(capabilities.name, spec, frames, chunk_s)
 
     def _admit(self, session: Session, pace: Pace) -> None:
         if pace.mode is PaceMode.REALTIME:
@@ -323,3 +322,8 @@ class Engine:
     def _refuse_while_draining(self) -> None:
         if self._is_draining:
             raise DrainingError("the server is stopping", retry_s=5.0)
+
+
+def _default_spec(capabilities: Capabilities) -> WorldSpec:
+    width, height = capabilities.sizes[0]
+    return WorldSpec(prompt="", seed=0, width=width, height=height, mode=next(iter(capabilities.modes)))

@@ -204,7 +204,7 @@ class Session:
         return Turn(
             key=self,
             deadline_s=self._playout.next_s if is_realtime else self._ready_since_s + frames / capabilities.fps,
-            chunk_s=costs.expected_s(capabilities.name, self.spec.width, self.spec.height, frames),
+            chunk_s=costs.expected_s(capabilities.name, self.spec, frames),
             is_realtime=is_realtime,
         )
 

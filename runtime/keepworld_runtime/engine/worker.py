@@ -1,7 +1,7 @@
 """A worker process: loads the families, opens worlds, draws their chunks one after another.
 
-The main thread draws; others listen for commands, send frames while the next is drawn, and say that it is alive. When the server goes, however it
-goes, so does the worker: its command pipe ends, and the kernel sends SIGKILL.
+The main thread draws; others listen for commands, send frames while the next is drawn, and say that the process is alive.
+When the server goes, however it goes, so does the worker: its command pipe ends, and the kernel sends SIGKILL.
 """
 
 from __future__ import annotations

@@ -1,0 +1,172 @@
+"""The server as a process: what it says, how it stops, and that it leaves nothing behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from keepworld.v1 import session_pb2, world_service_pb2
+
+from tests.runtime.serving.client import WITHIN_S, Walk, connect, create, error_info, eventually, serving
+
+COMMAND = (sys.executable, "-m", "keepworld_runtime", "--port", "0", "--family", "gradient=tests.families")
+
+
+@asynccontextmanager
+async def started(*options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *options, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def said(process) -> dict:
+    return json.loads(await asyncio.wait_for(process.stdout.readline(), WITHIN_S))
+
+
+async def until_gone(processes: list[psutil.Process]) -> None:
+    await eventually(lambda: not any(each.is_running() and each.status() != "zombie" for each in processes))
+
+
+async def test_sigterm_tells_readers_and_leaves_nothing_behind():
+    async with started("--log-level", "INFO") as process:
+        listening, ready = await said(process), await said(process)
+        assert listening["pid"] == process.pid
+        assert ready["ready"] is True and ready["warm_s"] > 0
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        async with connect(int(listening["listening"].rpartition(":")[2])) as stub:
+            created = await create(stub, "the-secret-prompt slow=0.005")
+            walk = Walk(stub, created)
+            await walk.attach()
+            await walk.chunk()
+            process.send_signal(signal.SIGTERM)
+            notice = await walk.until("notice")
+            code, info = await walk.status()
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+        await until_gone(children)
+    assert process.returncode == 0
+    assert notice.kind == session_pb2.NOTICE_KIND_DRAINING
+    assert (code, info.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+    assert f"session={created.session.session_id} chunk=0".encode() in log
+    assert b"the-secret-prompt" not in log
+    assert created.token.encode() not in log
+    assert b"Traceback" not in log
+
+
+async def test_a_server_ends_when_its_stdin_does():
+    async with started("--exit-with-stdin") as process:
+        await said(process)
+        await said(process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        await until_gone(children)
+
+
+async def test_a_killed_server_takes_its_worker_along():
+    async with started() as process:
+        await said(process)
+        await said(process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        await until_gone(children)
+
+
+async def test_ctrl_c_while_warming_is_fine():
+    async with started() as process:
+        await said(process)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_a_taken_port_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with started("--port", str(taken.getsockname()[1])) as process:
+            assert await asyncio.wait_for(process.wait(), 10) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--host", "0.0.0.0"), b"insecure"),
+        (("--family", "nothing"), b"known: diorama"),
+        (("--max-sessions", "0"), b"max_sessions"),
+        (("--config", "/nowhere.toml"), b"nowhere"),
+    ],
+)
+async def test_settings_that_make_no_sense_are_explained(options, words):
+    async with started(*options) as process:
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 2
+    assert words in log
+
+
+async def test_a_family_that_cannot_load_ends_the_server():
+    async with started("--family", "diorama=tests.no_such_module") as process:
+        assert await asyncio.wait_for(process.wait(), 15) == 1
+
+
+async def test_health_and_reflection():
+    async with serving() as (server, _), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "keepworld.v1.WorldService", "keepworld.family.gradient"):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        services = {each.name for each in (await call.read()).list_services_response.service}
+        call.cancel()
+    assert {"keepworld.v1.WorldService", "grpc.health.v1.Health"} <= services
+
+
+async def test_a_warming_server_is_not_serving_and_a_create_waits_for_it():
+    async with started() as process:
+        listening = await said(process)
+        address = listening["listening"]
+        async with grpc.aio.insecure_channel(address) as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
+            status = (await check).status
+        async with connect(int(address.rpartition(":")[2])) as stub:
+            assert (await create(stub)).token
+        assert (await said(process))["ready"]
+    assert status in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_capabilities_are_the_familys_own():
+    async with serving(max_sessions=3, dead_man_s=1.5) as (_, stub):
+        answer = await stub.GetCapabilities(world_service_pb2.GetCapabilitiesRequest())
+    (family,) = answer.families
+    assert (family.name, family.fps, family.first_chunk_frames, family.chunk_frames) == ("gradient", 24.0, 13, 16)
+    assert [(size.width, size.height) for size in family.sizes] == [(64, 48), (512, 288)]
+    assert {mode.name: list(mode.axes) for mode in family.modes}["ride"] == ["move_forward"]
+    assert {each.heading: list(each.words) for each in family.event_phrases} == {"weather": ["rain", "snow"]}
+    assert 0 < family.chunk_s < 1
+    limits = answer.limits
+    assert (limits.max_sessions, limits.dead_man_s, limits.idle_s) == (3, 1.5, 600.0)
+    assert (limits.max_steps, limits.max_queued_frames, limits.max_pending_events) == (4096, 100_000, 256)
+
+
+async def test_an_unexpected_error_tells_nothing_of_the_machine():
+    async with serving() as (server, stub):
+        server.engine.create = None
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await create(stub)
+    assert failed.value.code() == grpc.StatusCode.INTERNAL
+    assert error_info(failed.value.trailing_metadata()).reason == "INTERNAL"
+    assert "NoneType" not in str(failed.value)

@@ -1,0 +1,93 @@
+"""Workers that die, hang or raise: the walk goes on, byte for byte, or ends with a reason."""
+
+import asyncio
+import os
+import signal
+
+import grpc
+import numpy as np
+import pytest
+from keepworld.v1 import session_pb2, world_service_pb2
+from keepworld_runtime.engine.group import Patience
+
+from tests import families
+from tests.runtime.serving.client import Walk, create, pixels, script, serving, spec
+
+
+async def _walk(walk: Walk, num_chunks: int) -> list:
+    return [frame for _ in range(num_chunks) for frame in (await walk.chunk())[0]]
+
+
+def _is_uninterrupted(frames: list, num_chunks: int, walked: float = 0.0) -> bool:
+    assert [frame.seq for frame in frames] == list(range(13 + 16 * (num_chunks - 1)))
+    for frame in frames:
+        np.testing.assert_array_equal(pixels(frame), families.picture(spec(), frame.seq, walked * (frame.seq + 1), 0))
+    return True
+
+
+@pytest.mark.parametrize(("chunk", "at"), [(0, 0), (0, 12), (2, 0), (2, 7), (2, 15)])
+async def test_a_worker_killed_mid_chunk_costs_no_frame(tmp_path, chunk, at):
+    async with serving() as (_, stub):
+        walk = Walk(stub, await create(stub, f"crash={chunk} at={at} once={tmp_path}/done"))
+        await walk.attach()
+        frames = await _walk(walk, 5)
+    assert _is_uninterrupted(frames, 5)
+    assert walk.notices() == [session_pb2.NOTICE_KIND_WORKER_RESTARTED]
+
+
+async def test_a_world_that_walked_goes_on_where_it_was(tmp_path):
+    async with serving() as (server, stub):
+        walk = Walk(stub, await create(stub, "slow=0.005"))
+        await walk.attach(only_scripted=True)
+        await walk.send(script=script((0.25, 13 + 16 * 7)))
+        frames = []
+        for _ in range(4):  # killed from outside, wherever it happens to be
+            frames += await _walk(walk, 1)
+            os.kill(server.group.pid, signal.SIGKILL)
+            frames += await _walk(walk, 1)
+    assert _is_uninterrupted(frames, 8, walked=0.25)
+
+
+async def test_sessions_beside_the_one_that_crashes_go_on(tmp_path):
+    async with serving() as (_, stub):
+        crashing = Walk(stub, await create(stub, f"crash=2 at=3 once={tmp_path}/done"))
+        calm = Walk(stub, await create(stub, "slow=0.002"))
+        await asyncio.gather(crashing.attach(), calm.attach())
+        both = await asyncio.gather(_walk(crashing, 6), _walk(calm, 6))
+    assert all(_is_uninterrupted(frames, 6) for frames in both)
+
+
+async def test_a_chunk_that_hangs_is_made_again(tmp_path):
+    async with serving(chunk_floor_s=0.5) as (_, stub):
+        walk = Walk(stub, await create(stub, f"hang=1 at=5 once={tmp_path}/done"))
+        await walk.attach()
+        frames = await _walk(walk, 3)
+    assert _is_uninterrupted(frames, 3)
+    assert walk.notices() == [session_pb2.NOTICE_KIND_WORKER_RESTARTED]
+
+
+async def test_a_worker_that_falls_silent_is_replaced():
+    async with serving(patience=Patience(silence_s=1.0)) as (server, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach()
+        frames = await _walk(walk, 1)
+        os.kill(server.group.pid, signal.SIGSTOP)
+        frames += await _walk(walk, 5)
+    assert _is_uninterrupted(frames, 6)
+
+
+@pytest.mark.parametrize("how", ["crash", "raise"])
+async def test_a_chunk_that_fails_again_and_again_ends_its_session_and_no_other(how):
+    async with serving() as (_, stub):
+        created = await create(stub, f"{how}=1 at=4")
+        doomed, calm = Walk(stub, created), Walk(stub, await create(stub))
+        await asyncio.gather(doomed.attach(), calm.attach())
+        code, info = await doomed.status()
+        assert (code, info.reason) == (grpc.StatusCode.INTERNAL, "WORKER_FAILED")
+        assert "secret" not in await doomed.call.details()
+        again = Walk(stub, created)
+        with pytest.raises(grpc.aio.AioRpcError, match="could not be brought back"):
+            await again.attach()
+        assert _is_uninterrupted(await _walk(calm, 5), 5)
+        listed = (await stub.ListSessions(world_service_pb2.ListSessionsRequest())).sessions
+    assert created.session.session_id not in [session.session_id for session in listed]
