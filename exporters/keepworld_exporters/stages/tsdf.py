@@ -204,8 +204,6 @@ def _integrate(
                 nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
                 qx, qy = (u + 0.5 - cx) / fx * d, (v + 0.5 - cy) / fy * d
                 away = nx * (x - qx) + ny * (y - qy) + nz * (z - d)
-                if z < d - behind:
-                    away = truncation
                 if away < -truncation:
                     continue
                 # Deep behind the surface the other side of something thin may be: it counts less and less.
