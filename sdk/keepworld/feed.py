@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from functools import partial
 from pathlib import Path
 
 from keepworld import wire
@@ -15,7 +14,7 @@ from keepworld.link import Link
 from keepworld.plans import Portion
 from keepworld.progress import WalkProgress
 from keepworld.recording import Recorder
-from keepworld.v1 import world_service_pb2
+from keepworld.v1 import frame_pb2, world_service_pb2
 from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 from keepworld.wire import Settings
 
@@ -90,11 +89,10 @@ class Feed:
         return self._link
 
     async def _attach(self, settings: Settings) -> Link:
-        size = (self._provenance.width, self._provenance.height)
         link = await Link.attach(
             self._stub,
             wire.attach(self._session_id, self._token, settings),
-            read_frame=partial(wire.frame, size=size, units=self._capabilities.units),
+            read_frame=self._read_frame,
             deadline_s=self._deadline_s,
         )
         self._settings = settings
@@ -102,6 +100,14 @@ class Feed:
         self.next_number = link.next_number
         self.is_quiet = settings.only_scripted and link.next_number == 0
         return link
+
+    def _read_frame(self, message: frame_pb2.Frame) -> Frame:
+        size = (self._provenance.width, self._provenance.height)
+        frame = wire.frame(message, size=size, units=self._capabilities.units)
+        due = self._capabilities.first_frame_of(frame.chunk) + frame.index
+        if frame.number != due:
+            raise ProtocolError(f"frame {frame.index} of chunk {frame.chunk} is number {due}, not {frame.number}")
+        return frame
 
     async def take(self, link: Link, *, record_from: int | None) -> Frame | Chunk:
         """The next frame, or the chunk that the last frames make up; recorded from frame `record_from` on.

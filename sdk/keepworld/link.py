@@ -226,8 +226,11 @@ class Link:
 
     def _count(self, frame: frame_pb2.Frame) -> None:
         """Check that frames come without gaps, and that chunks end."""
-        if self._frames_in_chunk is None:  # the first chunk of an attachment may begin in its middle
+        if self._frames_in_chunk is None:
+            # The first chunk of an attachment may begin in its middle, and an older stream may have had more than the
+            # server knew when it took this one.
             self._frames_in_chunk = frame.index
+            self.next_number = max(self.next_number, frame.seq)
         if frame.seq != self.next_number or frame.index != self._frames_in_chunk:
             raise ProtocolError(f"frame {self.next_number} was due, the server sent {frame.seq}")
         self.next_number += 1
