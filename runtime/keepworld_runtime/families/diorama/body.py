@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
@@ -45,6 +46,11 @@ class Body:
             TriangleMesh(self.scene, vertices, faces)
             # Embree builds its tree with the first query.
             self.scene.run(np.zeros((1, 3), np.float32), np.array([[0, 1, 0]], np.float32), query="OCCLUDED")
+
+    def run(self, origins: NDArray[np.float32], dirs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """What rays [N, 3] hit, as Embree tells it. There must be triangles."""
+        assert self.scene is not None
+        return dict(self.scene.run(origins, dirs, output=True))
 
 
 def empty_body() -> Body:

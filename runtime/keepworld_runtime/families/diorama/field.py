@@ -39,9 +39,7 @@ def fractal(x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, oc
     return total / weight
 
 
-def ridges(
-    x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, octaves: int, spacing: Floats
-) -> Floats:
+def ridges(x: Floats, z: Floats, seed: int, purpose: str, wavelength: float, octaves: int, spacing: Floats) -> Floats:
     """Sharp crests and wide valleys in [0, 1]: mountains, smooth enough for points `spacing` metres [...] apart."""
     total, weight, gain = np.zeros(np.broadcast(x, z).shape), 0.0, np.ones(np.broadcast(x, z).shape)
     for octave in range(octaves):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from keepworld_runtime.families.diorama.spec import Material
 _STONE, _DARK_STONE, _PALE = srgb("#a8a194"), srgb("#7d776d"), srgb("#efe8da")
 _WOOD, _DARK_WOOD, _SAIL = srgb("#7d5c40"), srgb("#4d382a"), srgb("#e9dfc6")
 _SLATE, _RED, _GLASS, _FLAME = srgb("#51647a"), srgb("#c2452f"), srgb("#39495a"), srgb("#ffd27a")
+_MEGALITH = srgb("#9a958b")
 _DEPTH = -2.0  # walls start this far below the ground
 
 
@@ -78,7 +80,7 @@ def _windmill(rng: np.random.Generator) -> Landmark:
             out = 1.5 + bar * 0.96
             sails.add(beam(at(out, 0), at(out, 1.5), 0.09, Material.BARK, _DARK_WOOD))
         quad = np.array([at(1.5, 0.08), at(7.2, 0.08), at(7.2, 1.42), at(1.5, 1.42)])
-        back = quad + (0, 0, 0.08)
+        back = quad + np.array([0, 0, 0.08])
         sides = [quad, back] + [np.stack([quad[i], quad[(i + 1) % 4], back[(i + 1) % 4], back[i]]) for i in range(4)]
         sails.add(faceted(sides, Material.PLAIN, _SAIL))
     kit.add(sails.mesh())
@@ -161,7 +163,7 @@ def _pointed_arch(kit: Kit, start: tuple[float, ...], end: tuple[float, ...], ri
     a, b = np.array(start), np.array(end)
     for s, t in ((a, b), (b, a)):
         curve = [s + (t - s) * f + (0.0, rise * g, 0.0) for f, g in ((0, 0), (0.1, 0.42), (0.27, 0.76), (0.52, 1.0))]
-        for p, q in zip(curve[:-1], curve[1:], strict=True):
+        for p, q in itertools.pairwise(curve):
             kit.add(beam(p, q + (q - p) * 0.12, thickness, Material.STONE, _DARK_STONE))
 
 
@@ -181,8 +183,8 @@ def _stones(rng: np.random.Generator) -> Landmark:
         if k % 3 == 0:
             middle = angle + np.pi / count
             lintel = (radius * 0.985 * np.sin(middle), 3.85, radius * 0.985 * np.cos(middle))
-            kit.box(lintel, (4.1, 0.75, 1.0), Material.ROCK, (1.05, 1.03, 1.0), yaw=middle)
-    altar = blob((1.7, 0.6, 1.0), rng, Material.ROCK, (1, 1, 1), level=1, roughness=0.1)
+            kit.box(lintel, (4.1, 0.75, 1.0), Material.ROCK, _MEGALITH, yaw=middle)
+    altar = blob((1.7, 0.6, 1.0), rng, Material.ROCK, _MEGALITH, level=1, roughness=0.1)
     kit.add(altar.placed(0, 0.35, 0))
     rounds.append((0.0, 0.0, 1.6))
     return Landmark(kit.mesh(), rounds)
@@ -193,7 +195,7 @@ def _megalith(rng: np.random.Generator, tall: float) -> Mesh:
     low = np.array([(-0.95, -0.8, -0.5), (0.95, -0.8, -0.5), (0.95, -0.8, 0.5), (-0.95, -0.8, 0.5)])
     high = low * (0.78, 0, 0.8) + (lean[0], tall, lean[1]) + rng.uniform(-0.1, 0.1, (4, 3))
     sides = [np.stack([low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]]) for i in range(4)]
-    return faceted([*sides, low, high], Material.ROCK, (1.0, 1.0, 1.0))
+    return faceted([*sides, low, high], Material.ROCK, _MEGALITH)
 
 
 def _castle(rng: np.random.Generator) -> Landmark:

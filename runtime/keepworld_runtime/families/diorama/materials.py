@@ -90,10 +90,7 @@ def albedo(
     """The colour of a surface at a place with a normal, from its plain colour."""
     grain = 0.0
     if kind == _TERRAIN:
-        if -ny > _STEEP:
-            grain = ground_grain(x, z, footprint)
-        else:
-            grain = solid_grain(x, 2.2 * y, z, 6.0, footprint)
+        grain = ground_grain(x, z, footprint) if -ny > _STEEP else solid_grain(x, 2.2 * y, z, 6.0, footprint)
         r, g, b = _mixed(r, g, b, (1.04 * r, 1.08 * g, 0.85 * b), light.spring)
         r, g, b = _mixed(r, g, b, (1.02 * r + 0.05, 0.74 * g + 0.03, 0.62 * b), 0.8 * light.autumn)
         r, g, b = _mixed(r, g, b, (0.30 + 0.3 * r, 0.26 + 0.3 * g, 0.19 + 0.3 * b), 0.5 * light.winter)
@@ -101,12 +98,12 @@ def albedo(
         path = smooth(0.38, 0.56, worn + 0.30 * grain)
         r, g, b = _mixed(r, g, b, light.soil, path)
         grain *= 0.72 - 0.22 * path
-    elif kind == _FOLIAGE or kind == _NEEDLES:
+    elif kind in (_FOLIAGE, _NEEDLES):
         if kind == _FOLIAGE:
             r, g, b = _leaves(r, g, b, variation, light)
         grain = solid_grain(x, y, z, 0.9, footprint) * 0.55
         r *= 1.0 + 0.2 * grain
-    elif kind == _ROCK or kind == _BARK:
+    elif kind in (_ROCK, _BARK):
         grain = solid_grain(x, y * (1.0 if kind == _ROCK else 0.35), z, 0.7, footprint) * 0.4
         if kind == _ROCK:
             moss = smooth(0.55, 0.95, -ny + 0.4 * grain) * 0.45

@@ -109,7 +109,11 @@ def _unit_box() -> tuple[Floats, NDArray[np.int32]]:
     quads = np.array([[0, 1, 3, 2], [4, 5, 7, 6], [0, 1, 5, 4], [2, 3, 7, 6], [0, 2, 6, 4], [1, 3, 7, 5]])
     vertices = corner[quads].reshape(-1, 3)
     first = np.arange(6)[:, None] * 4
-    faces = np.concatenate([first + (0, 1, 2), first + (0, 2, 3)], axis=1).reshape(-1, 3).astype(np.int32)
+    faces = (
+        np.concatenate([first + np.array([0, 1, 2]), first + np.array([0, 2, 3])], axis=1)
+        .reshape(-1, 3)
+        .astype(np.int32)
+    )
     return vertices, _outwards(vertices, faces)
 
 
@@ -168,9 +172,9 @@ def frustum(
 @lru_cache(maxsize=4)
 def _icosphere(level: int) -> tuple[Floats, NDArray[np.int32]]:
     golden = (1 + 5**0.5) / 2
-    points = [(-1, golden, 0), (1, golden, 0), (-1, -golden, 0), (1, -golden, 0)]
-    points += [(0, a, b) for b in (golden, -golden) for a in (-1, 1)]
-    points += [(a, 0, b) for a in (golden, -golden) for b in (-1, 1)]
+    points = [(a, b, 0.0) for b in (golden, -golden) for a in (-1.0, 1.0)]
+    points += [(0.0, a, b) for b in (golden, -golden) for a in (-1.0, 1.0)]
+    points += [(a, 0.0, b) for a in (golden, -golden) for b in (-1.0, 1.0)]
     vertices = np.array(points, np.float64)
     vertices /= np.linalg.norm(vertices[0])
     # A triangle of the icosahedron joins three points that are all one edge apart.

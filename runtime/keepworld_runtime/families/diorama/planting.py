@@ -113,7 +113,11 @@ class _Planter:
         for tx, tz, width in targets:
             before = (z > -1.0) & (z < tz)
             offset = np.abs(x - tx * z / tz)
-            free *= np.where(before, smoothstep(1.8 + width * z, 3.0 + width * 1.35 * z, offset), 1.0)
+            free *= np.where(
+                before,
+                smoothstep(0.0, 1.0, (offset - 1.8 - width * z) / (1.2 + 0.35 * width * np.maximum(z, 0.0))),
+                1.0,
+            )
         return np.where(np.hypot(x, z) < 4.0, 0.0, free)
 
     def frame_view(self) -> None:

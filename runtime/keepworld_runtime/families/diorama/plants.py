@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keepworld_runtime.families.diorama.biomes import srgb
-from keepworld_runtime.families.diorama.meshes import Kit, Mesh, beam, blob, frustum
+from keepworld_runtime.families.diorama.meshes import Kit, Mesh, beam, blob, frustum, make_mesh
 from keepworld_runtime.families.diorama.spec import Material
 
 _ROOT = -0.45  # trunks start this far below the ground, so that they meet slopes
@@ -146,8 +146,6 @@ def _frond(length: float, rise: float) -> Mesh:
         for s in range(4):
             a, b, c, d = 4 * k + s, 4 * k + (s + 1) % 4, 4 * k + 4 + s, 4 * k + 4 + (s + 1) % 4
             faces += [(a, c, b), (b, c, d)]
-    from keepworld_runtime.families.diorama.meshes import make_mesh
-
     return make_mesh(rings, faces, Material.FOLIAGE, srgb("#5f8f3d"))
 
 
@@ -208,9 +206,7 @@ def _bush(rng: np.random.Generator, detail: int) -> Mesh:
     for _ in range(1 + detail):
         size = rng.uniform(0.4, 0.8)
         lump = blob((size, size * 0.8, size), rng, Material.FOLIAGE, _DARK_LEAF, level=min(detail, 1))
-        kit.add(
-            lump.placed(*(rng.uniform(-0.5, 0.5, 2) * (1, 0)), 0).placed(0, size * 0.45, float(rng.uniform(-0.4, 0.4)))
-        )
+        kit.add(lump.placed(float(rng.uniform(-0.5, 0.5)), size * 0.45, float(rng.uniform(-0.4, 0.4))))
     return kit.mesh()
 
 
@@ -262,7 +258,9 @@ def _rock(rng: np.random.Generator, detail: int) -> Mesh:
 def _haybale(rng: np.random.Generator, detail: int) -> Mesh:
     bale = frustum([0.72, 0.72], [-0.6, 0.6], Material.PLAIN, _STRAW, sides=12)
     bale.vertices[:] = bale.vertices[:, [1, 0, 2]]
-    return Mesh(bale.vertices + (0, 0.66, 0), bale.faces[:, ::-1].copy(), bale.material, bale.colour, bale.variation)
+    return Mesh(
+        bale.vertices + np.array([0, 0.66, 0]), bale.faces[:, ::-1].copy(), bale.material, bale.colour, bale.variation
+    )
 
 
 @dataclass(frozen=True, slots=True)

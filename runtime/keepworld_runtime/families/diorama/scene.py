@@ -162,7 +162,7 @@ class Scene:
         path, _ = layout.path_distance(x, z)
         free = ~self.blocked(x, z, 1.8) & (path > 2.2) & (layout.channel_distance(x, z) > 2.0)
         water = np.minimum(layout.shore_distance(x, z), layout.channel_distance(x, z))
-        wet = (water < -2.0) & layout.has_water
+        wet = (water < -1.6) & layout.has_water & (self.ground(x, z) > -WATER_LEVEL + 0.2)
         shore = (water > 0.4) & (water < 2.4) & ~self.blocked(x, z, 0.4) & layout.has_water
         doors = np.array(self._doors).reshape(-1, 2)
         places = {"clearing": free & (water > 2.0), "shore": shore, "water": wet}

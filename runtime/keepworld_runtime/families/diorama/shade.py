@@ -9,13 +9,19 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama.body import CORNER_SIZE
 from keepworld_runtime.families.diorama.firmament import firmament, gradient
 from keepworld_runtime.families.diorama.materials import albedo
+from keepworld_runtime.families.diorama.sky import Light
 from keepworld_runtime.families.diorama.spec import Material
 from keepworld_runtime.families.diorama.texture import clamp, noise2, smooth, visible
 
+F32 = NDArray[np.float32]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+Triple = tuple[float, float, float]
 _WATER, _WINDOW, _GLOW = int(Material.WATER), int(Material.WINDOW), int(Material.GLOW)
 _FOLIAGE, _NEEDLES, _TERRAIN = int(Material.FOLIAGE), int(Material.NEEDLES), int(Material.TERRAIN)
 _MAX_SHADOW_DISTANCE = 170.0  # metres from the eye; beyond, all that faces the light is taken to be lit
@@ -25,7 +31,20 @@ _UNLIT_WINDOWS = 0.72  # variation above which nobody is home
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shadow_rays(origins, dirs, t, Ng, prim, key, width, step, lit, out_origins, out_dirs, out_index):
+def shadow_rays(
+    origins: F32,
+    dirs: F32,
+    t: F32,
+    Ng: F32,
+    prim: I32,
+    key: Triple,
+    width: int,
+    step: int,
+    lit: U8,
+    out_origins: F32,
+    out_dirs: F32,
+    out_index: I32,
+) -> int:
     """Collect rays towards the key light from where rays hit something that faces it; gives how many.
 
     Args:
@@ -75,7 +94,9 @@ def shadow_rays(origins, dirs, t, Ng, prim, key, width, step, lit, out_origins, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fogged(r, g, b, y0, x, y, z, distance, light):
+def fogged(
+    r: float, g: float, b: float, y0: float, x: float, y: float, z: float, distance: float, light: Light
+) -> tuple[float, float, float, float]:
     """Put `distance` metres of air, along unit (x, y, z) from height `y0`, before a colour; also how much it hides."""
     # Fog thins out exponentially upwards; the integral along a straight ray is closed.
     rise = -y * distance / light.mist_height
@@ -93,25 +114,25 @@ def fogged(r, g, b, y0, x, y, z, distance, light):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def shade(
-    me,
-    owner,
-    origins,
-    dirs,
-    t,
-    u,
-    v,
-    prim,
-    lit,
-    pixel,
-    corners,
-    material,
-    variation,
-    lamps,
-    light,
-    rgb,
-    mirror,
-    mirror_dirs,
-):
+    me: int,
+    owner: U8,
+    origins: F32,
+    dirs: F32,
+    t: F32,
+    u: F32,
+    v: F32,
+    prim: I32,
+    lit: U8,
+    pixel: float,
+    corners: F32,
+    material: U8,
+    variation: F32,
+    lamps: F32,
+    light: Light,
+    rgb: F32,
+    mirror: F32,
+    mirror_dirs: F32,
+) -> None:
     """Light what the rays that hit body number `me` brought back; body 0 also sees to the sky.
 
     Args:
@@ -210,7 +231,7 @@ def shade(
             )
             ndl = nx * light.key[0] + ny * light.key[1] + nz * light.key[2]
             direct = max(ndl, 0.0) * sunlit
-            if kind == _FOLIAGE or kind == _NEEDLES:
+            if kind in (_FOLIAGE, _NEEDLES):
                 # Leaves let some light through, and a crown's edge is never quite dark.
                 direct = 0.80 * direct + 0.20 * sunlit + 0.13 * max(-ndl, 0.0) * openness
             up = 0.5 - 0.5 * ny
@@ -241,7 +262,23 @@ def shade(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _window(r, g, b, x, y, z, dx, dy, dz, nx, ny, nz, facing, variation, light):
+def _window(
+    r: float,
+    g: float,
+    b: float,
+    x: float,
+    y: float,
+    z: float,
+    dx: float,
+    dy: float,
+    dz: float,
+    nx: float,
+    ny: float,
+    nz: float,
+    facing: float,
+    variation: float,
+    light: Light,
+) -> Triple:
     """A pane: by day it mirrors the sky, by night it glows, if somebody is home."""
     k = 2.0 * facing
     rr, rg, rb = gradient(dx + k * nx, min(dy + k * ny, -0.02), dz + k * nz, light)
@@ -253,7 +290,7 @@ def _window(r, g, b, x, y, z, dx, dy, dz, nx, ny, nz, facing, variation, light):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _lamplight(x, y, z, nx, ny, nz, lamps):
+def _lamplight(x: float, y: float, z: float, nx: float, ny: float, nz: float, lamps: F32) -> Triple:
     """What point lights [L, 7] (position, power, reach) bring to a place with a normal."""
     r = g = b = 0.0
     for k in range(len(lamps)):
@@ -270,7 +307,9 @@ def _lamplight(x, y, z, nx, ny, nz, lamps):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def collect_mirrors(origins, dirs, t, mirror, mirror_dirs, out_origins, out_dirs, out_index):
+def collect_mirrors(
+    origins: F32, dirs: F32, t: F32, mirror: F32, mirror_dirs: F32, out_origins: F32, out_dirs: F32, out_index: I32
+) -> int:
     """Collect the mirror rays; gives how many."""
     count = 0
     for i in range(len(t)):
@@ -286,7 +325,7 @@ def collect_mirrors(origins, dirs, t, mirror, mirror_dirs, out_origins, out_dirs
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def develop(rgb, light, out):
+def develop(rgb: F32, light: Light, out: F32) -> None:
     """Expose, tone-map (Narkowicz's fit of ACES) and grade colours [N, 3] to linear display values [N, 3] in [0, 1]."""
     for i in range(len(rgb)):
         r, g, b = (
@@ -306,13 +345,13 @@ def develop(rgb, light, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _filmic(x):
+def _filmic(x: float) -> float:
     x = max(x, 0.0)
     return x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _graded(x, contrast, lift, tint):
+def _graded(x: float, contrast: float, lift: float, tint: float) -> float:
     x = clamp(x, 0.0, 1.0)
     x = x + (contrast - 1.0) * x * (1.0 - x) * (2.0 * x - 0.55)
     return clamp((lift + (1.0 - lift) * x) * tint, 0.0, 1.0)

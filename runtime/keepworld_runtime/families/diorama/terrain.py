@@ -197,7 +197,7 @@ def _colour(x: Floats, z: Floats, heights: Floats, water: Floats, layout: Layout
         rock = np.array(biome.rock) * (0.9 + 0.2 * fractal(x, z, seed, "rockhue", 18.0, 2)[..., None])
     colours = colours + (rock - colours) * rocky
     snow = smoothstep(
-        -9.0, 9.0, heights - biome.snowline + 12.0 * fractal(x, z, seed, "snow", 60.0, 3) - 14.0 * (steep > 1)
+        -9.0, 9.0, heights - biome.snowline + 12.0 * fractal(x, z, seed, "snow", 60.0, 3) - 14.0 * (steep > 1.4)
     )
     colours = colours + (np.array(_SNOW) - colours) * snow[..., None]
     wide = 7.0 if layout.spec.water == "sea" else 1.1
@@ -232,10 +232,10 @@ def build_water(terrain: Terrain, layout: Layout) -> Mesh | None:
     if not cells.any():
         return None
     faces = grid_faces(len(terrain.xs), cells)
-    used, faces = np.unique(faces, return_inverse=True)
+    used, index = np.unique(faces, return_inverse=True)
     vertices = np.stack([x.ravel(), np.full(x.size, WATER_LEVEL), z.ravel()], -1)[used]
     depth = WATER_LEVEL - terrain.heights.ravel()[used]
-    mesh = make_mesh(vertices, faces.reshape(-1, 3), Material.WATER, (0, 0, 0))
+    mesh = make_mesh(vertices, index.reshape(-1, 3), Material.WATER, (0, 0, 0))
     deep = smoothstep(0.0, 2.2, depth)[:, None]
     colour = np.array(_SHALLOW) + (np.array(_DEEP) - np.array(_SHALLOW)) * deep
     mesh.colour[:] = colour[mesh.faces].mean(1)

@@ -30,7 +30,7 @@ class Hits:
 
     def only(self, index: NDArray[np.int32]) -> Hits:
         """Those of the rays `index` [M]."""
-        return Hits(*(part[index] for part in (self.t, self.u, self.v, self.Ng, self.prim, self.owner)))
+        return Hits(self.t[index], self.u[index], self.v[index], self.Ng[index], self.prim[index], self.owner[index])
 
 
 class View:
@@ -48,8 +48,9 @@ class View:
 
     def cast(self, origins: F32, dirs: F32) -> Hits:
         """Find what rays [N, 3] hit first."""
-        still = self.bodies[STATIC].scene.run(origins, dirs, output=True)
-        hits = Hits(*(still[name] for name in _NAMES), np.zeros(len(dirs), np.uint8))
+        still = self.bodies[STATIC].run(origins, dirs)
+        t, u, v, Ng, prim = (still[name] for name in _NAMES)
+        hits = Hits(t, u, v, Ng, prim, np.zeros(len(dirs), np.uint8))
         for number in (LASTING, MOVING):
             scene = self.bodies[number].scene
             if scene is None:
