@@ -167,7 +167,7 @@ def write(
                     data=png.encode(image),
                     depth=depth,
                     labels=labels,
-                )  # fmt: skip
+                )
             )
         writer.append(
             Chunk(
@@ -178,7 +178,7 @@ def write(
                 if events and chunk in events
                 else [],
                 latency=Latency(control_ms=None, draw_ms=0.0, chunk_ms=0.0),
-            )  # fmt: skip
+            )
         )
         chunk, start = chunk + 1, end
     return Capture(folder)

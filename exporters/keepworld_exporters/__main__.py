@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
     try:
         from keepworld.capture import Capture
+
         from keepworld_exporters.export import export
 
         plan = _plan(arguments)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from keepworld.capture import Capture, CapturedFrame
+from numpy.typing import NDArray
 
 from keepworld_exporters.page import Figure, Page
 from keepworld_exporters.pictures import contact_sheet, draw, jpeg, overlook
@@ -82,7 +82,9 @@ def _comparisons(scenes: Mapping[Path, Scene], heldout: Sequence[CapturedFrame])
 
 def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
     """Each scene from above and from the middle of the walk."""
-    extents = [_places(scene) for scene in scenes.values() if isinstance(scene, Mesh)] or [_places(s) for s in scenes.values()]
+    extents = [_places(scene) for scene in scenes.values() if isinstance(scene, Mesh)] or [
+        _places(s) for s in scenes.values()
+    ]
     if not extents:
         return []
     inside = capture.frames[len(capture) // 2].camera
@@ -136,7 +138,8 @@ def _notes(content: Mapping[str, object], resolution: Resolution, unit: str) -> 
         f"The mesh reaches {resolution.max_depth:g} {unit} from the cameras, in cells of {resolution.voxel:g} {unit}; points and "
         "splats go on beyond it, coarser with distance.",
         "PSNR and SSIM are of the lasting world: the sky and what moved are left out. Over every pixel, sky included, PSNR is "
-        f"{_mapping(content['metrics']).get('psnr_all', '–')} dB. The splats were laid on the points as discs, not fitted to the pictures.",
+        f"{_mapping(content['metrics']).get('psnr_all', '–')} dB.",
+        "The splats were laid on the points as discs, not fitted to the pictures.",
         "The sky of the splats is a far shell coloured by what the frames saw; it holds no geometry.",
     ]
     if "fscore" in _mapping(content["metrics"]):

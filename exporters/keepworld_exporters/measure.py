@@ -105,10 +105,12 @@ def distances_to_mesh(
 
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(np.ascontiguousarray(vertices, np.float32)),
-        o3d.core.Tensor(np.ascontiguousarray(faces, np.uint32)),
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(vertices, np.float32)),
+        o3d.core.Tensor.from_numpy(np.ascontiguousarray(faces, np.uint32)),
     )
-    return np.asarray(scene.compute_distance(o3d.core.Tensor(np.ascontiguousarray(points, np.float32))).numpy())
+    return np.asarray(
+        scene.compute_distance(o3d.core.Tensor.from_numpy(np.ascontiguousarray(points, np.float32))).numpy()
+    )
 
 
 def seen_points(

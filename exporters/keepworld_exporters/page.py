@@ -8,21 +8,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 STYLE = """
-:root{color-scheme:light dark;--ink:#1d2125;--soft:#5d6670;--line:#d9dee3;--paper:#fbfbfa;--card:#fff;--accent:#2c6e49;--path:#2c6e49}
+:root{color-scheme:light dark;--ink:#1d2125;--soft:#5d6670;--line:#d9dee3;
+--paper:#fbfbfa;--card:#fff;--accent:#2c6e49;--path:#2c6e49}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e8ea;--soft:#98a1ab;--line:#31373d;--paper:#16191c;--card:#1e2226;--accent:#7fc29b;--path:#7fc29b}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:28px 18px 60px}h1{font-size:1.6rem;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}
-h2{font-size:1.1rem;margin:40px 0 12px}p{margin:6px 0 12px;max-width:70ch}.soft,figcaption,th,dt{color:var(--soft)}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:28px 18px 60px}
+h1{font-size:1.6rem;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}
+h2{font-size:1.1rem;margin:40px 0 12px}
+p{margin:6px 0 12px;max-width:70ch}
+.soft,figcaption,th,dt{color:var(--soft)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:22px 0}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}.tile b{display:block;font-size:1.5rem;font-weight:600}
-.tile span{color:var(--soft);font-size:.85rem}img,svg{max-width:100%;height:auto;border-radius:8px;display:block}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:14px}figure{margin:0}figcaption{font-size:.85rem;margin-top:5px}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.map{background:var(--card);border:1px solid var(--line)}
-.map .path{fill:none;stroke:var(--path);stroke-width:2.5;stroke-linejoin:round}.map .cone{fill:var(--path);opacity:.22}
-.map text{font:13px system-ui,sans-serif;fill:var(--ink)}.map .event circle{fill:#c8742a}.map .event text{fill:#fff;font-weight:600}
-.map .start circle{fill:var(--card);stroke:var(--path);stroke-width:3}.map .end circle{fill:var(--path)}.map .scale path{fill:none;stroke:var(--soft)}
-ol{padding-left:1.3em}footer{margin-top:48px;color:var(--soft);font-size:.85rem}
+.tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
+.tile b{display:block;font-size:1.5rem;font-weight:600}
+.tile span{color:var(--soft);font-size:.85rem}
+img,svg{max-width:100%;height:auto;border-radius:8px;display:block}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:14px}
+figure{margin:0}
+figcaption{font-size:.85rem;margin-top:5px}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.92rem}
+th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.map{background:var(--card);border:1px solid var(--line)}
+.map .path{fill:none;stroke:var(--path);stroke-width:2.5;stroke-linejoin:round}
+.map .cone{fill:var(--path);opacity:.22}
+.map text{font:13px system-ui,sans-serif;fill:var(--ink)}
+.map .event circle{fill:#c8742a}
+.map .event text{fill:#fff;font-weight:600}
+.map .start circle{fill:var(--card);stroke:var(--path);stroke-width:3}
+.map .end circle{fill:var(--path)}
+.map .scale path{fill:none;stroke:var(--soft)}
+ol{padding-left:1.3em}
+footer{margin-top:48px;color:var(--soft);font-size:.85rem}
 """
 
 

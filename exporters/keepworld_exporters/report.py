@@ -66,7 +66,9 @@ def load_truth(path: Path, frames: Sequence[CapturedFrame], resolution: Resoluti
         vertices, faces = decode_triangles(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ExportError(f"--truth {path}: {error}") from error
-    near = within_reach(vertices, faces, np.stack([frame.camera.centre for frame in frames]), resolution.max_depth * MAX_SLANT)
+    near = within_reach(
+        vertices, faces, np.stack([frame.camera.centre for frame in frames]), resolution.max_depth * MAX_SLANT
+    )
     if not near.any():
         raise ExportError(f"--truth {path}: none of it is near the walk; it must be in the session's frame and units")
     points = sample_surface(vertices, faces[near], TRUTH_SAMPLES, SEED)
@@ -122,8 +124,8 @@ def measure_file(
                 positions = scene.positions.astype(np.float64)
                 near = positions[cKDTree(centres).query(positions, workers=-1)[0] < max_depth * MAX_SLANT]
                 to_truth = distances_to_mesh(near, truth.vertices, truth.faces).astype(np.float64)
-                to_surface = cKDTree(near).query(truth.seen, workers=-1)[0] if len(near) else np.empty(0)
-                figures |= asdict(fidelity(to_truth, to_surface, threshold=THRESHOLD))
+                to_points = cKDTree(near).query(truth.seen, workers=-1)[0] if len(near) else np.empty(0)
+                figures |= asdict(fidelity(to_truth, to_points, threshold=THRESHOLD))
             return figures
 
 
@@ -162,6 +164,6 @@ def headline(figures: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """The figures worth a line: of the splats psnr, ssim and coverage; of the mesh the F-score and distances."""
     best: dict[str, object] = {}
     for entry in figures.values():
-        names = SPLAT_FIGURES if "splats" in entry else MESH_FIGURES if "triangles" in entry else ()
+        names: tuple[str, ...] = SPLAT_FIGURES if "splats" in entry else MESH_FIGURES if "triangles" in entry else ()
         best |= {name: entry[name] for name in names if name in entry}
     return best

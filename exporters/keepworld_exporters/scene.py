@@ -58,7 +58,7 @@ class Splats:
     scales: NDArray[np.float32]
     opacities: NDArray[np.float32]
     sh0: NDArray[np.float32]
-    shN: NDArray[np.float32]
+    shN: NDArray[np.float32]  # noqa: N815  gsplat's name
 
 
 Scene = Points | Mesh | Splats

@@ -28,8 +28,7 @@ def draw_map(c2ws: NDArray[np.float64], events: Sequence[tuple[int, str]], units
         f'<svg viewBox="0 0 {SIZE:g} {SIZE:g}" role="img" aria-label="The walk from above" class="map">',
         '<polyline class="path" points="' + " ".join("{:.1f},{:.1f}".format(*at(place)) for place in places) + '"/>',
     ]
-    for k in range(0, len(c2ws), max(1, len(c2ws) // 16)):
-        parts.append(_view_cone(at(places[k]), c2ws[k, [0, 2], 2]))
+    parts += [_view_cone(at(places[k]), c2ws[k, [0, 2], 2]) for k in range(0, len(c2ws), max(1, len(c2ws) // 16))]
     for number, (index, text) in enumerate(events, 1):
         x, y = at(places[min(index, len(places) - 1)])
         parts.append(

@@ -66,7 +66,7 @@ def test_a_walk_cut_off_before_its_first_chunk_is_empty(walk):
 
 def test_a_missing_picture_is_named(walk):
     (walk.folder / "frames/000003.png").unlink()
-    with pytest.raises(CaptureError, match="000003.png"):
+    with pytest.raises(CaptureError, match="000003"):
         Capture(walk.folder).frames[3].image()
 
 
@@ -132,7 +132,7 @@ def test_a_hostile_depth_map_is_refused(walk, damage, tmp_path):
     else:  # a header that claims 4 TB
         data = path.read_bytes().replace(b"(32, 48), }     ", b"(1000000,1000000)}")
         path.write_bytes(data)
-    with pytest.raises(CaptureError, match="000000.npy"):
+    with pytest.raises(CaptureError, match="000000"):
         Capture(walk.folder).frames[0].depth()
 
 
@@ -140,7 +140,7 @@ def test_a_picture_of_another_size_is_refused(walk):
     from keepworld import png
 
     (walk.folder / "frames/000000.png").write_bytes(png.encode(np.zeros((64, 64, 3), np.uint8)))
-    with pytest.raises(CaptureError, match="000000.png"):
+    with pytest.raises(CaptureError, match="000000"):
         walk.frames[0].image()
 
 

@@ -85,14 +85,13 @@ def decode(data: bytes) -> Mesh:
         raise ValueError(f"not a keepworld mesh: {error!r}") from error
     if len(colours) != len(vertices) or len(faces) % 3 or (faces.size and faces.max() >= len(vertices)):
         raise ValueError("the mesh's parts do not fit together")
-    if not np.isfinite(vertices).all():
+    if not np.isfinite(vertices.astype(np.float64)).all():
         raise ValueError("the mesh holds places that are not finite")
     return Mesh(
-        vertices=(vertices * np.float32([1, -1, -1])).astype(
-            np.float32
-        ),  # glTF's axes and ours differ by half a turn about x
+        # glTF's axes and ours differ by half a turn about x.
+        vertices=vertices.astype(np.float32) * np.array([1, -1, -1], np.float32),
         faces=faces.reshape(-1, 3).astype(np.int32),
-        colours=np.round(255 * srgb_from_linear(colours[:, :3] / 65535.0)).astype(np.uint8),
+        colours=np.round(255 * srgb_from_linear(colours[:, :3].astype(np.float64) / 65535)).astype(np.uint8),
     )
 
 

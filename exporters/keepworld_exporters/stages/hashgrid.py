@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 BITS = 19
 LIMIT = 1 << (BITS - 1)  # cells reach from -LIMIT to LIMIT - 1 along each axis
+Integer = int | np.signedinteger  # numba makes no difference between them
 FULL = 0.6  # share of slots in use from which probing gets slow
 
 
@@ -44,13 +45,13 @@ class HashGrid:
 
 
 @njit(cache=True, inline="always")
-def pack(x: int, y: int, z: int, level: int) -> int:
+def pack(x: Integer, y: Integer, z: Integer, level: int) -> Integer:
     """One integer for a cell at a level in 0..63; the cell must be within `LIMIT`."""
     return (((level << BITS | (x + LIMIT)) << BITS) | (y + LIMIT)) << BITS | (z + LIMIT)
 
 
 @njit(cache=True)
-def slot_of(keys: NDArray[np.int64], key: int) -> int:
+def slot_of(keys: NDArray[np.int64], key: Integer) -> Integer:
     """The slot where `key` is, or the free one where it belongs."""
     mask = keys.size - 1
     scrambled = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
@@ -61,14 +62,14 @@ def slot_of(keys: NDArray[np.int64], key: int) -> int:
 
 
 @njit(cache=True)
-def find(keys: NDArray[np.int64], rows: NDArray[np.int32], key: int) -> int:
+def find(keys: NDArray[np.int64], rows: NDArray[np.int32], key: Integer) -> Integer:
     """The row of a cell, -1 if it has none."""
     slot = slot_of(keys, key)
     return np.int64(rows[slot]) if keys[slot] == key else np.int64(-1)
 
 
 @njit(cache=True)
-def find_or_add(keys: NDArray[np.int64], rows: NDArray[np.int32], count: NDArray[np.int64], key: int) -> int:
+def find_or_add(keys: NDArray[np.int64], rows: NDArray[np.int32], count: NDArray[np.int64], key: Integer) -> Integer:
     """The row of a cell, a new one if it had none; there must be room (`HashGrid.reserve`)."""
     slot = slot_of(keys, key)
     if keys[slot] != key:

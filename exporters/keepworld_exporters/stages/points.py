@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from keepworld.camera import invert_rigid
 from keepworld.errors import ExportError
 from numba import njit
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ def _gather_at(views: Iterable[View], voxel: float, max_cells: int, on_view: Cal
             sums, cells = np.pad(sums, ((0, more), (0, 0))), np.pad(cells, ((0, more), (0, 0)))
             seen, last = np.pad(seen, (0, more)), np.pad(last, (0, more), constant_values=-1)
         grid.reserve(len(sums) - len(grid))
-        c2w = np.linalg.inv(view.viewmat)
+        c2w = invert_rigid(view.viewmat)
         _gather(
             view.depth, view.normals, view.trust, view.image, c2w, view.K, voxel, number,
             grid.keys, grid.rows, grid.count, sums, cells, seen, last,

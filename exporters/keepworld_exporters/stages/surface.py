@@ -34,7 +34,7 @@ def extract_surface(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int
 
 
 @njit(cache=True, inline="always")
-def _at(around: NDArray[np.int32], row: int, x: int, y: int, z: int) -> tuple[int, int]:
+def _at(around: NDArray[np.int32], row: int, x: int, y: int, z: int) -> tuple[np.int64, np.int64]:
     """The block row and cell of lattice place x, y, z in -8..15 counted from a block's corner; row -1 if there is none."""
     k = ((x + SIDE) // SIDE * 3 + (y + SIDE) // SIDE) * 3 + (z + SIDE) // SIDE
     cell = ((x & (SIDE - 1)) * SIDE + (y & (SIDE - 1))) * SIDE + (z & (SIDE - 1))

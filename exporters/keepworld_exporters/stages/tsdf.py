@@ -193,13 +193,11 @@ def _integrate(
             if u < 0 or v < 0 or u >= width or v >= height:
                 continue
             d = np.float64(depth[v, u])
-            if d == 0 or z > d + behind:
+            if d == 0 or z > d + behind or z > max_depth:
                 continue
             vote = np.float64(trust[v, u]) / (z * z)
-            if d > max_depth:
+            if d == np.inf:
                 away = truncation
-                if z > max_depth:
-                    continue
             else:
                 nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
                 qx, qy = (u + 0.5 - cx) / fx * d, (v + 0.5 - cy) / fy * d
