@@ -97,8 +97,8 @@ BIOMES: dict[str, Biome] = {
         houses="adobe",
     ),
     "coast": Biome(
-        grass=(srgb("#8aa25a"), srgb("#b3b26f")),
-        soil=srgb("#d3bd8d"),
+        grass=(srgb("#7c945a"), srgb("#a3a36c")),
+        soil=srgb("#bda678"),
         rock=srgb("#8d877d"),
         shore=srgb("#e0cd9c"),
         hills=8.0,
@@ -124,7 +124,7 @@ BIOMES: dict[str, Biome] = {
         houses="nordic",
     ),
     "jungle": Biome(
-        grass=(srgb("#4f7f3a"), srgb("#6f9444")),
+        grass=(srgb("#486d3a"), srgb("#668648")),
         soil=srgb("#9a7148"),
         rock=srgb("#6d7468"),
         shore=srgb("#a38d5f"),

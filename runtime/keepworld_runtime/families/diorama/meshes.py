@@ -27,7 +27,7 @@ class Mesh:
         faces: [F, 3] int32.
         material: [F] uint8 of `Material`.
         colour: [F, 3] linear RGB.
-        variation: [F] in [0, 1], one number a plant or stone: which autumn colour, whether it blossoms.
+        variation: [F] in [0, 1), grasses in [1, 2), one number a plant or stone: which autumn colour, whether it blossoms.
     """
 
     vertices: Floats

@@ -22,6 +22,7 @@ _TREES_WITHIN, _WOODS_WITHIN, _SMALL_WITHIN = 95.0, 300.0, 36.0
 _NEAR, _MIDDLE = 24.0, 58.0  # metres up to which plants have detail 2 and 1
 _MOST_WOODS = 1100
 _SMALL = ("tuft", "flower", "fern", "scrub")
+_GRASSES = ("tuft", "fern", "scrub", "flower")  # variation from 1 on: they yellow, and never blossom
 _VARIANTS = (4, 5, 6)
 
 
@@ -57,7 +58,7 @@ class _Planter:
             scale *= 1.3
         up = float(self.terrain.height(np.array(x), np.array(z)))
         placed = mesh.placed(x, up, z, yaw=float(rng.uniform(0, 2 * np.pi)), scale=scale)
-        self.meshes.append(placed.varied(float(rng.random())).tinted(tint))
+        self.meshes.append(placed.varied(float(rng.random()) + (kind in _GRASSES)).tinted(tint))
         if KINDS[kind].trunk > 0:
             self.trunks.append((x, z, KINDS[kind].trunk * scale))
 

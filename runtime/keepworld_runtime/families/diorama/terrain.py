@@ -102,6 +102,8 @@ def _natural(x: Floats, z: Floats, path: Floats, shore: Floats, layout: Layout, 
     seed = layout.spec.seed
     gentle = 0.55 * fractal(x, z, seed, "gentle", 55.0, 2) + 0.16 * fractal(x, z, seed, "bumps", 9.0, 2)
     wild = smoothstep(5.0, 60.0, path)
+    if layout.spec.water == "sea":
+        wild = wild * smoothstep(6.0, 60.0, shore)  # a low coast, so that the sea is seen from the path
     heights = gentle + biome.hills * wild * (0.55 + 0.75 * fractal(x, z, seed, "hills", 46.0, 4))
     far = np.hypot(x, z - 25.0)
     closing = smoothstep(95.0, 520.0, far)
@@ -136,15 +138,15 @@ def _carve(heights: Floats, shore: Floats, channel: Floats, x: Floats, z: Floats
     if layout.has_water:
         heights = np.maximum(heights, WATER_LEVEL + 0.25)
     if layout.spec.water in ("pond", "lake", "sea"):
-        bank = 16.0 if layout.spec.water == "sea" else 7.0
-        beach = WATER_LEVEL + 0.1 * np.maximum(shore, 0.0) + 0.05
+        bank, slope = (48.0, 0.05) if layout.spec.water == "sea" else (7.0, 0.1)
+        beach = WATER_LEVEL + slope * np.maximum(shore, 0.0) + 0.05
         heights = beach + (heights - beach) * smoothstep(0.0, bank, shore)
         bed = WATER_LEVEL - np.clip(-0.34 * shore, 0.0, 6.0) - 0.05
         heights = np.where(shore < 0, bed, heights)
     if layout.has_channel:
         depth = 1.0 if layout.spec.water == "river" else 1.5
-        slope = WATER_LEVEL + 0.42 * np.maximum(channel, 0.0)
-        cut = np.minimum(heights, slope + (heights - slope) * smoothstep(0.0, 4.0, channel))
+        side = WATER_LEVEL + 0.42 * np.maximum(channel, 0.0)
+        cut = np.minimum(heights, side + (heights - side) * smoothstep(0.0, 4.0, channel))
         bed = WATER_LEVEL - np.clip(-channel * 0.8, 0.0, depth) + 0.1 * value_noise(x, z, seed, "bed", 2.0)
         heights = np.where(channel < 0, np.minimum(bed, heights), cut)
     return heights
