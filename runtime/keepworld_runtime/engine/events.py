@@ -47,6 +47,10 @@ class EventTimeline:
         self._pending.setdefault(chunk, []).append(asked)
         return chunk
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._pending.clear()
+
     def take(self, chunk: int) -> tuple[Asked, ...]:
         """Hand over the events that start with this chunk, in the order they came."""
         return tuple(self._pending.pop(chunk, ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ Heard = Answer | FrameDrawn
 
 
 class Process:
-    """A spawned worker. A thread of its own reads what it says, so that pixels are copied beside the event loop.
+    """A spawned worker. Two threads of its own speak and listen, so that the event loop neither waits for it nor copies pixels.
 
     Args:
         setup: what the worker is started with.
@@ -47,7 +48,7 @@ class Process:
         self._answers, answers = context.Pipe(duplex=False)
         self._arena = Arena(setup.slot_bytes)
         self._silence_s = silence_s
-        self._speaking = threading.Lock()
+        self._outgoing: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[Heard | None] = asyncio.Queue()
         self._process = context.Process(
@@ -57,8 +58,9 @@ class Process:
         commands.close()
         answers.close()
         self._heard_s = time.monotonic()
-        self._reader = threading.Thread(target=self._listen, daemon=True, name="worker-reader")
-        self._reader.start()
+        self._threads = [threading.Thread(target=act, daemon=True) for act in (self._listen, self._speak)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int | None:
@@ -66,12 +68,8 @@ class Process:
         return self._process.pid
 
     def tell(self, command: Command) -> None:
-        """Send a command. That nobody is there to hear it shows when an answer is waited for."""
-        try:
-            with self._speaking:
-                self._commands.send(command)
-        except OSError:
-            logger.debug("the worker is gone; %s was not said", type(command).__name__)
+        """Send a command, without waiting. That nobody is there to hear it shows when an answer is waited for."""
+        self._outgoing.put(command)
 
     async def answer(self, call: int, until_s: float) -> Heard:
         """Wait for the next answer to a call.
@@ -91,9 +89,10 @@ class Process:
         """End the process at once: it holds nothing that the server does not have. Blocks for some milliseconds."""
         self._process.kill()
         self._process.join()
-        self._reader.join()
-        with self._speaking:
-            self._commands.close()
+        self._outgoing.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._commands.close()
         self._answers.close()
         self._arena.close()
 
@@ -119,6 +118,13 @@ class Process:
                     self._post(self._fetch(heard) if isinstance(heard, Drawn) else heard)
         except (EOFError, OSError):
             self._post(None)
+
+    def _speak(self) -> None:
+        while command := self._outgoing.get():
+            try:
+                self._commands.send(command)  # blocks if a worker that was stopped no longer reads
+            except OSError:
+                logger.debug("the worker is gone; %s was not said", type(command).__name__)
 
     def _fetch(self, drawn: Drawn) -> FrameDrawn:
         arrays = dict(zip(drawn.has, self._arena.read(drawn.slot, drawn.layout), strict=True))

@@ -274,6 +274,8 @@ class Session:
         self.status = status
         self.world_state = None
         self.outbox = Outbox()
+        self._track.clear()
+        self._timeline.clear()
         if self.attachment:
             self.attachment.end(reason)
             self.attachment = None

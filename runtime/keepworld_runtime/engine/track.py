@@ -68,6 +68,12 @@ class ControlTrack:
         """Queue cameras, one a frame; gives how many frames were queued before them."""
         return self._queue_all(poses, len(poses))
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._queue.clear()
+        self.queued = 0
+        self._touch = None
+
     def sample(self, num_frames: int, now_s: float, *, live: bool = True) -> Steering:
         """Take what steers the next `num_frames`; without `live` the camera stands still where nothing is queued."""
         controls: list[Control] = []

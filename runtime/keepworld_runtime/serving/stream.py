@@ -150,6 +150,8 @@ class Stream:
             elif self._pictures and (self._pictures[0][1] is None or self._pictures[0][1].done()):
                 item, future = self._pictures[0]
                 await context.write(self._message(item, future.result() if future else None))
+                if self._attachment.over.is_set():
+                    return  # from here on the outbox is another stream's
                 self._pictures.popleft()
                 self._session.mark_sent()
             else:

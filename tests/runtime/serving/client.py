@@ -19,6 +19,7 @@ from keepworld_runtime.serving.server import Server
 from tests import families
 
 WITHIN_S = 20.0
+LOADING_WITHIN_S = 120.0  # kernels may have to be compiled first
 RAW = frame_pb2.IMAGE_ENCODING_RAW_RGB8
 REALTIME = session_pb2.PACE_MODE_REALTIME
 AS_FAST = session_pb2.PACE_MODE_AS_FAST_AS_POSSIBLE
@@ -32,7 +33,7 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[Server, Any]]:
     server = Server(config)
     await server.start()
     try:
-        await asyncio.wait_for(server.ready(), WITHIN_S)
+        await asyncio.wait_for(server.ready(), LOADING_WITHIN_S)
         async with connect(server.port) as stub:
             yield server, stub
     finally:

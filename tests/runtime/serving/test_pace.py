@@ -117,7 +117,37 @@ async def test_a_reader_that_stops_costs_two_chunks_and_holds_up_nobody():
         assert len(session.outbox) <= 2 * 17
         assert grown_bytes < 20 << 20
         frame = await stuck.until("frame")  # and it can go on reading where it stopped
-    assert frame.seq == 1
+        assert frame.seq == 1
+
+
+async def test_a_reader_that_stopped_can_be_replaced():
+    async with serving() as (server, stub):
+        created = await create(stub, size=world_service_pb2.Size(width=1024, height=576))
+        stuck, fresh = Walk(stub, created), Walk(stub, created)
+        await stuck.attach()
+        await stuck.until("frame")
+        session = server.engine.sessions()[0]
+        await eventually(lambda: session.outbox.chunks == 2 and session.begun == session.chunks)
+        attached = await fresh.attach()
+        frames = [frame for _ in range(3) for frame in (await fresh.chunk())[0]]
+    assert attached.next_seq < 29
+    assert [frame.seq for frame in frames] == list(range(attached.next_seq, attached.next_seq + len(frames)))
+
+
+async def test_many_attachments_leave_nothing_behind():
+    async with serving() as (server, stub):
+        created = await create(stub)
+        counts = []
+        for _ in range(3):
+            for _ in range(30):
+                walk = Walk(stub, created)
+                await walk.attach()
+                await walk.until("frame")
+                walk.call.cancel()
+            await eventually(lambda: server.engine.sessions()[0].attachment is None)
+            process = psutil.Process()
+            counts.append((len(asyncio.all_tasks()), process.num_threads(), process.num_fds()))
+    assert np.ptp(np.array(counts[1:]), axis=0).max() <= 3
 
 
 async def test_a_flood_of_controls_is_coalesced():

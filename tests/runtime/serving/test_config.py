@@ -1,0 +1,53 @@
+"""Settings: a file, overridden by the command line; what is unknown or makes no sense is an error."""
+
+import pytest
+from keepworld_runtime import config
+from keepworld_runtime.config import ServerConfig
+
+
+def test_the_command_line_wins_over_the_file(tmp_path):
+    path = tmp_path / "server.toml"
+    path.write_text('port = 1234\nmax_sessions = 3\nfamilies = ["diorama"]\n[patience]\nsilence_s = 4.0\n')
+    settings = config.read(path, {"port": 0})
+    assert (settings.port, settings.max_sessions, settings.families) == (0, 3, ("diorama",))
+    assert settings.patience.silence_s == 4.0
+    assert settings.patience.load_s == 300.0
+
+
+@pytest.mark.parametrize("text", ["prot = 1", "[patience]\nsilense_s = 1.0", "port ="])
+def test_a_file_with_a_slip_is_refused(tmp_path, text):
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError):
+        config.read(path, {})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"host": "0.0.0.0"},
+        {"host": "example.org"},
+        {"port": -1},
+        {"port": 65536},
+        {"families": ()},
+        {"families": ("nothing",)},
+        {"threads": -1},
+        {"idle_s": 0.0},
+        {"log_level": "loud"},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError):
+        ServerConfig(**settings)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
+def test_this_machine_needs_no_leave(host):
+    assert ServerConfig(host=host).host == host
+
+
+def test_a_family_from_elsewhere_is_named_with_its_module():
+    assert ServerConfig(families=("diorama", "mine=my.module")).modules == {
+        "diorama": "keepworld_runtime.families.diorama",
+        "mine": "my.module",
+    }
