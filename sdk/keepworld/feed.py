@@ -70,12 +70,14 @@ class Feed:
     async def attached(self, settings: Settings, *, keep: bool = False) -> Link:
         """The stream, attached if it is not yet, running as `settings` say; with `keep`, as it runs already.
 
+        A stream that has ended is given once more, to say why; only then is another one attached.
+
         Raises:
             ServerError: it could not be attached.
         """
         if self._is_closed:
             raise UnavailableError("the session has been closed", code="SESSION_CLOSED")
-        if self._link is not None and self._link.has_ended:
+        if self._link is not None and self._link.is_spent:
             await self._link.close()
             self._link = None
         if self._link is None:
@@ -120,6 +122,7 @@ class Feed:
             frames, self._partial = self._partial, []
             self.next_number = self._capabilities.first_frame_of(item.index + 1)
             if frames and frames[0].index > 0:
+                link.send("ack", wire.acknowledge(self.next_number - 1))
                 continue  # its beginning was lost with an earlier stream
             chunk = _chunk(item, frames)
             if self.records_everything or (record_from is not None and frames[-1].number >= record_from):

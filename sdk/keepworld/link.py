@@ -41,6 +41,7 @@ class Link:
 
     Attributes:
         next_number: the number of the next frame to come in.
+        is_spent: it has ended, and whoever used it has been told why.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Link:
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.next_number = 0
+        self.is_spent = False
 
     @classmethod
     async def attach(
@@ -119,6 +121,7 @@ class Link:
             ServerError: the stream ended, or no receipt came in time.
         """
         if self.has_ended:
+            self.is_spent = True
             raise self._failure()
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._asked[request_id] = future
@@ -146,6 +149,7 @@ class Link:
         try:
             while not self._waiting:
                 if self.has_ended:
+                    self.is_spent = True
                     raise self._failure()
                 self._arrived.clear()
                 await self._arrived.wait()
