@@ -302,23 +302,15 @@ class Capture:
 
         Args:
             paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
-            holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
-            voxel: edge of the cells that surfaces are fused in, the capture's units.
-            max_depth: further away nothing is fused.
-            truth: a file with the true surface, to measure against.
-            report: a folder for a report in words and pictures.
+            holdout, voxel, max_depth, truth, report: see `keepworld.export.Options`.
             progress: show one line on a terminal.
 
         Raises:
             ExportError: it failed; says why.
             MissingExtraError: the exporters are not installed.
         """
-        return export(
-            self.folder,
-            paths,
-            Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report),
-            progress=progress,
-        )
+        options = Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report)
+        return export(self.folder, paths, options, progress=progress)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
