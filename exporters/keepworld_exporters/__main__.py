@@ -6,9 +6,13 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from keepworld.errors import KeepworldError
@@ -48,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from keepworld_exporters.export import export
 
         plan = _plan(arguments)
-        content = export(Capture(arguments.capture), plan, on_progress=_teller(arguments.progress))
+        with _interruptible(_teller(arguments.progress)) as tell:
+            content = export(Capture(arguments.capture), plan, on_progress=tell)
     except KeyboardInterrupt:
         print("\nkeepworld-export: interrupted; no half-written file is left", file=sys.stderr)
         return 130
@@ -151,6 +156,31 @@ def _teller(choice: str | None) -> Callable[[Progress], None]:
     if choice == "bar" or (choice is None and sys.stderr.isatty()):
         return bar(sys.stderr)
     return lambda progress: None
+
+
+@contextmanager
+def _interruptible(tell: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    """Let Ctrl-C stop the export between two steps, not within native code that would swallow it; a second one at once."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    def tell_or_stop(progress: Progress) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        tell(progress)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield tell
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield tell_or_stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _summary(content: dict[str, object], plan: Plan) -> dict[str, object]:

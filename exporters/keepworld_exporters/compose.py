@@ -139,7 +139,7 @@ def _notes(content: Mapping[str, object], resolution: Resolution, unit: str) -> 
         "splats go on beyond it, coarser with distance.",
         "PSNR and SSIM are of the lasting world: the sky and what moved are left out. Over every pixel, sky included, PSNR is "
         f"{_mapping(content['metrics']).get('psnr_all', '–')} dB.",
-        "The splats were laid on the points as discs, not fitted to the pictures.",
+        "The splats are discs laid on the points; only their colours were fitted, to frames that were not held out.",
         "The sky of the splats is a far shell coloured by what the frames saw; it holds no geometry.",
     ]
     if "fscore" in _mapping(content["metrics"]):

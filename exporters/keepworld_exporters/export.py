@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from keepworld.capture import Capture, write_atomically
+import numpy as np
+from keepworld.capture import Capture, CapturedFrame, write_atomically
 from keepworld.errors import ExportError
 
 from keepworld_exporters import manifest
@@ -18,13 +20,14 @@ from keepworld_exporters.compose import compose
 from keepworld_exporters.formats import FORMATS, VIDEO, glb, points_ply, splat_ply, suffix_of
 from keepworld_exporters.page import render_page
 from keepworld_exporters.progress import Clock, Progress
+from keepworld_exporters.rasterize.fit import Target, fit_colours
 from keepworld_exporters.report import headline, load_truth, measure_file, read_back
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 from keepworld_exporters.stages import fuse
 from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
 from keepworld_exporters.stages.paint import vertex_normals
 from keepworld_exporters.stages.points import gather_points
-from keepworld_exporters.stages.select import select
+from keepworld_exporters.stages.select import evenly, select
 from keepworld_exporters.stages.sky import sky_shell
 from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.video import write_video
@@ -32,11 +35,13 @@ from keepworld_exporters.video import write_video
 BUDGET_BYTES = 2 * 2**30
 MAX_FACES = 600_000
 MAX_POINTS = 600_000  # 248 bytes each as splats: about 150 MB
+FIT_VIEWS, FIT_ROUNDS = 28, 2
 _WEIGHTS = {
     "read": 1.0,
     "points": 8.0,
     "mesh": 22.0,
-    "splats": 5.0,
+    "splats": 4.0,
+    "colours": 18.0,
     "write": 6.0,
     "film": 5.0,
     "measure": 14.0,
@@ -106,7 +111,11 @@ def export(
         with clock.stage("splats"):
             shell = sky_shell(views(), cloud.points.positions)
             ground = splats_from_cloud(cloud)
-            made["splats"] = ground if shell is None else join(ground, shell)
+            laid = ground if shell is None else join(ground, shell)
+        chosen = evenly(selection.used, FIT_VIEWS)
+        with clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
+            targets = [partial(_target, frame) for frame in chosen]
+            made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
     files: dict[str, dict[str, object]] = {}
     with clock.stage("write", len(kinds)) as step:
         for path, suffix in kinds.items():
@@ -164,6 +173,13 @@ def encode(scene: Scene, about: dict[str, object]) -> bytes:
             return glb.encode(scene, vertex_normals(scene.vertices, scene.faces), about)
 
 
+def _target(frame: CapturedFrame) -> Target:
+    """A frame's picture for fitting colours: the lasting world and the sky, without what moves."""
+    view = load_view(frame)
+    mask = (view.depth > 0).astype(np.float32)
+    return Target(image=view.image, mask=mask, viewmat=view.viewmat, K=view.K)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A place to write a file that takes `path`'s name when it is finished, and is removed if it is not."""
@@ -182,6 +198,7 @@ def _stage_weights(wanted: set[str], plan: Plan, film: bool) -> dict[str, float]
     """About how long each stage that will run takes, compared to the others."""
     runs = {
         "read": True, "points": bool(wanted & {"points", "splats"}), "mesh": "mesh" in wanted, "splats": "splats" in wanted,
+        "colours": "splats" in wanted,
         "write": True, "film": film, "measure": True, "pictures": plan.report is not None,
     }  # fmt: skip
     return {name: weight for name, weight in _WEIGHTS.items() if runs[name]}

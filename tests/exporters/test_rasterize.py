@@ -1,10 +1,13 @@
 """The rasteriser against the formulas written out, Gaussian by Gaussian and pixel by pixel."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
 from keepworld.camera import intrinsics
 from keepworld_exporters.rasterize.cpu import render_splats
+from keepworld_exporters.rasterize.fit import Target, fit_colours
 from keepworld_exporters.rasterize.solid import render_mesh
 from keepworld_exporters.scene import Mesh, Splats
 
@@ -104,3 +107,31 @@ def test_a_triangle_covers_the_pixels_whose_centres_it_holds():
     inside = u + v < 10.5
     np.testing.assert_array_equal(image[..., 0] == 255, inside)
     np.testing.assert_allclose(depth[inside], 2, rtol=1e-6)
+
+
+def test_fitting_colours_finds_those_a_picture_was_drawn_with(rng):
+    """Discs side by side, drawn in known colours: from grey, the fit finds them; what the mask leaves out says nothing."""
+    x, y = np.meshgrid(np.linspace(-0.9, 0.9, 8), np.linspace(-0.6, 0.6, 6))
+    count = x.size
+    wanted = rng.uniform(0.1, 0.9, (count, 3))
+    splats = Splats(
+        means=np.stack([x, y, np.full_like(x, 2)], -1).reshape(-1, 3).astype(np.float32),
+        quats=np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
+        scales=np.full((count, 3), 0.1, np.float32),
+        opacities=np.full(count, 0.9, np.float32),
+        sh0=((wanted - 0.5) / 0.28209479).astype(np.float32),
+        shN=np.zeros((count, 0, 3), np.float32),
+    )
+    K = intrinsics(96, 64, 1.0)
+    image = np.round(255 * np.clip(render_splats(splats, np.eye(4), K, 96, 64).image, 0, 1)).astype(np.uint8)
+    mask = np.ones((64, 96), np.float32)
+    mask[:, 60:] = 0
+    image[:, 60:] = 255  # a lie that the mask hides
+    target = Target(image=image, mask=mask, viewmat=np.eye(4), K=K)
+    grey = replace(splats, sh0=np.zeros_like(splats.sh0))
+    fitted = fit_colours(grey, [lambda: target], rounds=60, on_step=lambda: None)
+    seen = splats.means[:, 0] < 0.05  # whose discs lie well within the mask
+    found = 0.5 + 0.28209479 * fitted.sh0
+    assert np.abs(found - wanted)[seen].max() < 0.03
+    hidden = splats.means[:, 0] > 0.8
+    np.testing.assert_allclose(found[hidden], 0.5, atol=1e-6)

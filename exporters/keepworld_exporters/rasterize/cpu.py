@@ -46,13 +46,13 @@ def render_splats(
     colours = shade(splats.means, splats.sh0, splats.shN, centre, boxes)
     seen = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
     order = seen[np.argsort(depths[seen], kind="stable")]
-    starts, members = _bin(order, boxes, width, height)
+    starts, members = bin_tiles(order, boxes, width, height)
     out = _draw(starts, members, means2d, conics, depths, splats.opacities, colours, width, height)
     return Picture(image=out[..., :3], alpha=out[..., 3], depth=out[..., 4])
 
 
 @njit(cache=True)
-def _bin(
+def bin_tiles(
     order: NDArray[np.int64], boxes: NDArray[np.int32], width: int, height: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Sort Gaussians, given front to back, into tiles: where each tile starts [T + 1], and its members."""

@@ -1,4 +1,4 @@
-"""Splats made from a point cloud, without any fitting: discs that lie in the surface, and a far shell for the sky."""
+"""Splats made from a point cloud: discs that lie in the surface."""
 
 from __future__ import annotations
 
