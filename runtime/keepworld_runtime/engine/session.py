@@ -213,7 +213,7 @@ class Session:
         now_s, chunk = self._clock(), self.begun
         num_frames = self.family.capabilities.frames_in(chunk)
         self._announce_script_done = self.pace.only_scripted and self._track.queued > 0
-        steering = self._track.sample(num_frames, now_s, live=not self.pace.only_scripted)
+        steering = self._track.sample(num_frames, now_s, live=not self.pace.only_scripted, opens=chunk == 0)
         events = self._timeline.take(chunk)
         self.begun += 1
         self._ready_since_s = None
@@ -295,7 +295,7 @@ class Session:
         """The chunk that a frame behind so many queued ones falls in."""
         self._wake()
         capabilities, chunk = self.family.capabilities, self.begun
-        frame = capabilities.first_frame_of(chunk) + frames_before
+        frame = capabilities.first_frame_of(chunk) + frames_before + (self._track.opening_frames if chunk == 0 else 0)
         while capabilities.first_frame_of(chunk + 1) <= frame:
             chunk += 1
         return chunk

@@ -74,10 +74,23 @@ class ControlTrack:
         self.queued = 0
         self._touch = None
 
-    def sample(self, num_frames: int, now_s: float, *, live: bool = True) -> Steering:
-        """Take what steers the next `num_frames`; without `live` the camera stands still where nothing is queued."""
-        controls: list[Control] = []
-        poses: list[Pose | None] = []
+    @property
+    def opening_frames(self) -> int:
+        """How many frames a world shows before the first control moves it: one, where it begins, or none on a path."""
+        return 0 if self._queue and not isinstance(self._queue[0], Segment) else 1
+
+    def sample(self, num_frames: int, now_s: float, *, live: bool = True, opens: bool = False) -> Steering:
+        """Take what steers the next `num_frames`.
+
+        Args:
+            num_frames: how many.
+            now_s: the time, for the dead-man rule.
+            live: whether hands steer where nothing is queued; else the camera stands still.
+            opens: whether these are a world's first frames, so that `opening_frames` of them use no control up.
+        """
+        still = self.opening_frames if opens else 0
+        controls: list[Control] = [NEUTRAL] * still
+        poses: list[Pose | None] = [None] * still
         while self._queue and len(controls) < num_frames:
             head = self._queue.popleft()
             if isinstance(head, Segment):
@@ -89,7 +102,7 @@ class ControlTrack:
             else:
                 controls.append(NEUTRAL)
                 poses.append(head)
-        self.queued -= len(controls)
+        self.queued -= len(controls) - still
         rest = num_frames - len(controls)
         held, touch = self._held(now_s) if live and rest else (NEUTRAL, None)
         return Steering(
