@@ -109,7 +109,6 @@ class Server:
                 ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
                 ("grpc.max_send_message_length", frame_bytes(self._capabilities) + _ROOM_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
             ],
         )

@@ -30,6 +30,10 @@ Context = grpc.aio.ServicerContext[Request, Response]
 _MAX_REPLIES = 64  # unsent receipts and refusals, beyond which requests are not read
 
 
+class _ReaderGoneError(Exception):
+    """The connection broke; there is nobody to tell."""
+
+
 @dataclass(slots=True)
 class _Tally:
     """Encoding times of the chunk being sent."""
@@ -67,7 +71,6 @@ class Stream:
 
     async def run(self, requests: AsyncIterator[Request], context: Context) -> None:
         """Serve the stream; ends with the RequestError that says why."""
-        await context.write(wire.attached(self._attachment.epoch, self._session.next_seq))
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(requests))
@@ -75,7 +78,10 @@ class Stream:
                 tasks.create_task(self._write(context))
                 tasks.create_task(self._until_over())
         except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
+            if isinstance(group.exceptions[0], _ReaderGoneError):
+                logger.info("reader gone session=%s", self._session.id)
+            else:
+                raise group.exceptions[0] from None
         finally:
             for _, future in self._pictures:
                 if future:
@@ -143,13 +149,14 @@ class Stream:
             self._something.set()
 
     async def _write(self, context: Context) -> None:
+        await _send(context, wire.attached(self._attachment.epoch, self._session.next_seq))
         while True:
             if self._replies:
-                await context.write(self._replies.popleft())
+                await _send(context, self._replies.popleft())
                 self._room.set()
             elif self._pictures and (self._pictures[0][1] is None or self._pictures[0][1].done()):
                 item, future = self._pictures[0]
-                await context.write(self._message(item, future.result() if future else None))
+                await _send(context, self._message(item, future.result() if future else None))
                 if self._attachment.over.is_set():
                     return  # from here on the outbox is another stream's
                 self._pictures.popleft()
@@ -164,7 +171,7 @@ class Stream:
             async with asyncio.timeout(wire.HEARTBEAT_S):
                 await self._something.wait()
         except TimeoutError:
-            await context.write(wire.heartbeat())
+            await _send(context, wire.heartbeat())
 
     def _message(self, item: Item, encoded: Encoded | None) -> Response:
         if isinstance(item, MadeFrame):
@@ -190,6 +197,14 @@ class Stream:
             self._session.id, made.chunk, timing.draw_us / 1e3, timing.encode_us / 1e3, timing.chunk_us / 1e3,
         )  # fmt: skip
         return timing
+
+
+async def _send(context: Context, message: Response) -> None:
+    """Write a message, waiting until the connection takes it."""
+    try:
+        await context.write(message)
+    except grpc.aio.InternalError as error:  # what grpc.aio raises when the connection is no more
+        raise _ReaderGoneError from error
 
 
 def _request_id(request: Request) -> str:

@@ -69,6 +69,33 @@ async def test_sigterm_tells_readers_and_leaves_nothing_behind():
     assert b"Traceback" not in log
 
 
+VANISHING_CLIENT = """
+import asyncio, os, sys
+from tests.runtime.serving.client import Walk, connect, create
+async def main():
+    async with connect(int(sys.argv[1])) as stub:
+        walk = Walk(stub, await create(stub))
+        await walk.attach()
+        await walk.until("frame")
+        os._exit(0)
+asyncio.run(main())
+"""
+
+
+async def test_a_client_whose_process_ends_is_no_error():
+    async with started("--log-level", "INFO") as process:
+        port = (await said(process))["listening"].rpartition(":")[2]
+        await said(process)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = (sys.executable, "-c", VANISHING_CLIENT, port)
+        client = await asyncio.create_subprocess_exec(*command, env=environment)
+        assert await asyncio.wait_for(client.wait(), WITHIN_S) == 0
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 10)
+    assert process.returncode == 0
+    assert b"Traceback" not in log
+
+
 async def test_a_server_ends_when_its_stdin_does():
     async with started("--exit-with-stdin") as process:
         await said(process)

@@ -1,8 +1,10 @@
 """The stream: frames in order, controls and events from the chunk that their receipts name."""
 
+import zlib
+
 import grpc
 import numpy as np
-from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2
+from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
 
 from tests import families
 from tests.runtime.serving.client import AS_FAST, PAUSE, Walk, create, eventually, live, pixels, script, serving, spec
@@ -91,17 +93,19 @@ async def test_a_live_control_steers_every_frame_of_the_next_chunk():
 
 
 async def test_a_live_control_ends_with_its_dead_man_time():
-    async with serving(dead_man_s=0.3) as (_, stub):
-        walk = Walk(stub, await create(stub, "slow=0.01"))
-        await walk.attach()
+    async with serving(dead_man_s=0.8) as (_, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach(PAUSE)
+        await walk.chunk()
+        await walk.chunk()
         await walk.send(control=live(1.0))
-        steered = []
-        while not steered or steered[-1] or not any(steered):
-            _, end = await walk.chunk()
-            forwards = {control.move.forward for control in end.controls}
-            assert len(forwards) == 1  # a chunk is steered as a whole
-            steered.append(forwards.pop())
-    assert 1 <= steered.count(1.0) <= 3  # chunks of 160 ms in 300 ms
+        await walk.send(ack=session_pb2.Ack(seq=12))
+        _, steered = await walk.chunk()
+        await walk.until("heartbeat")  # nothing else for a second
+        await walk.send(ack=session_pb2.Ack(seq=28))
+        _, left = await walk.chunk()
+    assert {each.move.forward for each in steered.controls} == {1.0}
+    assert {each.move.forward for each in left.controls} == {0.0}
 
 
 async def test_an_event_begins_with_the_chunk_that_its_receipt_names():
@@ -179,6 +183,16 @@ async def test_a_new_config_holds_from_frames_not_yet_encoded():
         frames, _ = await walk.chunk()
     assert {frame.image.encoding for frame in frames} == {frame_pb2.IMAGE_ENCODING_PNG}
     assert all(frame.pixels.depth for frame in frames)
+
+
+async def test_the_largest_frame_with_all_its_pixel_data_is_one_message():
+    async with serving() as (_, stub):
+        size = world_service_pb2.Size(width=1600, height=1248)
+        walk = Walk(stub, await create(stub, size=size))
+        await walk.attach(pixel_data=True)
+        frame = await walk.until("frame")
+    assert len(frame.image.data) == 1600 * 1248 * 3
+    assert len(zlib.decompress(frame.pixels.depth)) == 1600 * 1248 * 4
 
 
 async def test_a_silent_stream_has_heartbeats():
