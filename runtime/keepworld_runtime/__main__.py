@@ -24,6 +24,15 @@ from keepworld_runtime.config import ServerConfig
 
 logger = logging.getLogger(__name__)
 
+_EXAMPLES = """\
+examples:
+  keepworld serve                                    127.0.0.1:7600, all cores
+  keepworld serve --port 0 --threads 2               any free port; the first line on stdout says which
+  KEEPWORLD_URL=127.0.0.1:7600 keepworld models      talk to it from another terminal
+
+Ctrl-C tells the clients, sends what has been made, and stops.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a server; gives the exit code: 0 stopped, 1 failed, 2 not understood."""
@@ -88,7 +97,11 @@ def _when_stdin_ends(act: Callable[[], Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     # Absent options stay absent, so that the file's settings show through.
     parser = argparse.ArgumentParser(
-        prog="keepworld-serve", description="Serve generated worlds over gRPC.", argument_default=argparse.SUPPRESS
+        prog="keepworld serve",
+        description="Serve generated worlds over gRPC.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--config", type=Path, help="a TOML file with the settings below; the command line wins")
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")

@@ -63,7 +63,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def main() -> int:
     """Run `python -m keepworld_runtime.truth`; the exit status is 0, or 1 with a line that says what is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m keepworld_runtime.truth", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="keepworld truth",
+        description=__doc__,
+        epilog="example:\n  keepworld truth abbey truth.ply && keepworld export abbey abbey-3d --truth truth.ply",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "capture", type=Path, metavar="CAPTURE_DIR", help="the folder of a capture, with capture.json in it"
     )

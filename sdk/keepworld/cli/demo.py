@@ -15,7 +15,7 @@ from keepworld.export import Exported
 from keepworld.shots import Shot, ShotEvent
 from keepworld.sync import Client
 
-PROMPT = "a village with a windmill by a lake, summer morning"
+PROMPT = "meadow village with a windmill by a lake, summer morning"
 # Straight out, a look round and the same way back: the last frames see the first ones' place again.
 WALK = "forward 3s, right 1s, look left 50deg, look right 100deg, look left 50deg, left 1s, back 3s"
 EVENT = ShotEvent(text="a hot-air balloon rises over the hills", at_s=3.0, ramp_s=3.0)
