@@ -1,4 +1,4 @@
-"""One line on a terminal that says how far something is; nothing at all where nobody is watching."""
+"""One line that says how far something is: written over on a terminal, now and then a new one in a log."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ import time
 from keepworld.frames import Chunk
 
 
+LOG_EVERY_S = 5.0
+
+
 class ProgressLine:
-    """A line on standard error that is written over and over. Silent unless `wanted` and standard error is a terminal."""
+    """A line on standard error, if `wanted`. On a terminal it is written over; elsewhere a line comes every five seconds."""
 
     def __init__(self, *, wanted: bool) -> None:
-        self._is_shown = wanted and sys.stderr.isatty()
+        self._is_wanted = wanted
         self._has_text = False
+        self._logged_s = -LOG_EVERY_S
 
     def show(self, text: str) -> None:
         """Replace the line."""
-        if self._is_shown:
+        if not self._is_wanted:
+            return
+        if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[2K{text[:200]}")
-            sys.stderr.flush()
             self._has_text = True
+        elif time.monotonic() - self._logged_s >= LOG_EVERY_S:
+            self._logged_s = time.monotonic()
+            sys.stderr.write(f"     {text[:200]}\n")
+        sys.stderr.flush()
 
     def end(self) -> None:
         """Leave the line as it is and go on below it."""
