@@ -63,3 +63,18 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(track):
         track.queue_segments([Segment(FORWARD, 11)])
     assert track.queued == 90
     assert track.queue_segments([Segment(FORWARD, 10)]) == 90
+
+
+def test_a_worlds_first_frame_uses_no_control_up(track):
+    track.queue_segments([Segment(FORWARD, 3)])
+    first, second = track.sample(3, now_s=0.0, opens=True), track.sample(3, now_s=0.0)
+    assert first.controls == (NEUTRAL, FORWARD, FORWARD)
+    assert second.controls == (FORWARD, NEUTRAL, NEUTRAL)
+    assert track.queued == 0
+
+
+def test_a_worlds_first_frame_is_the_first_of_a_path(track):
+    poses = [np.eye(4), np.eye(4)]
+    track.queue_poses(poses)
+    steering = track.sample(3, now_s=0.0, opens=True)
+    assert steering.poses[0] is poses[0] and steering.poses[1] is poses[1] and steering.poses[2] is None

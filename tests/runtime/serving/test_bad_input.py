@@ -155,7 +155,7 @@ async def test_every_bad_message_is_refused_and_the_stream_goes_on():
     async with serving() as (_, stub):
         walk = Walk(stub, await create(stub))
         await walk.attach(only_scripted=True)
-        await walk.send(script=script((0.0, 13)))
+        await walk.send(script=script((0.0, 12)))
         await walk.chunk()
         for message, reason, field in STREAM:
             await walk.send(**message)

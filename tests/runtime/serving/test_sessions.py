@@ -52,7 +52,7 @@ async def test_a_session_counts_its_whole_chunks():
         created = await create(stub)
         walk = Walk(stub, created)
         await walk.attach(only_scripted=True)
-        await walk.send(script=script((0.0, 29)))
+        await walk.send(script=script((0.0, 28)))
         await walk.chunk()
         await walk.chunk()
         session = await _got(stub, created)

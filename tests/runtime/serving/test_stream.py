@@ -30,10 +30,11 @@ async def test_a_frame_carries_its_camera():
     async with serving() as (_, stub):
         walk = Walk(stub, await create(stub))
         await walk.attach(only_scripted=True)
-        await walk.send(script=script((0.5, 13)))
+        await walk.send(script=script((0.5, 12)))
         frames, _ = await walk.chunk()
+    assert frames[0].camera.world_from_camera.translation.z == 0.0  # a walk's first frame shows where it begins
     camera = frames[3].camera
-    assert camera.world_from_camera.translation.z == 2.0
+    assert camera.world_from_camera.translation.z == 1.5
     assert camera.world_from_camera.rotation.w == 1.0
     assert (camera.intrinsics.width, camera.intrinsics.height, camera.intrinsics.cx) == (64, 48, 32.0)
     assert camera.intrinsics.fx == 32 / np.tan(np.radians(35))
@@ -51,7 +52,7 @@ async def test_a_script_is_used_frame_by_frame_and_its_receipt_names_the_chunk()
         receipts = [m.receipt for m in walk.others if m.WhichOneof("message") == "receipt"]
         assert await walk.until("notice")
     controls = [control.move.forward for _, end in chunks for control in end.controls]
-    assert controls == [1.0] * 20 + [-1.0] * 9 + [0.25] * 7 + [0.0] * 9
+    assert controls == [0.0] + [1.0] * 20 + [-1.0] * 9 + [0.25] * 7 + [0.0] * 8
     assert [(receipt.request_id, receipt.applies_to_chunk) for receipt in receipts] == [("a", 0), ("b", 1)]
     walked = np.cumsum(controls)
     for frames, _ in chunks:
@@ -63,7 +64,7 @@ async def test_a_used_up_script_is_told_once_after_its_chunk():
     async with serving() as (_, stub):
         walk = Walk(stub, await create(stub))
         await walk.attach(only_scripted=True)
-        await walk.send(script=script((1.0, 13)))
+        await walk.send(script=script((1.0, 12)))
         _, end = await walk.chunk()
         assert (await walk.read()).notice.kind == session_pb2.NOTICE_KIND_SCRIPT_DONE
         assert (await walk.read()).WhichOneof("message") == "heartbeat"
@@ -120,7 +121,7 @@ async def test_an_event_begins_with_the_chunk_that_its_receipt_names():
         ):
             await walk.send(event=event)
         receipts = {receipt.request_id: receipt for receipt in [await walk.until("receipt") for _ in range(4)]}
-        await walk.send(script=script((0.0, 45)))
+        await walk.send(script=script((0.0, 44)))
         chunks = [await walk.chunk() for _ in range(3)]
     named = {request_id: receipt.applies_to_chunk for request_id, receipt in receipts.items()}
     assert named == {"next": 0, "third": 2, "later": 1, "latest": 2}
@@ -234,3 +235,21 @@ async def test_a_client_that_vanishes_leaves_its_unsent_frames_to_the_next():
     assert 1 <= attached.next_seq <= 13 + 16
     assert [frame.seq for frame in frames] == list(range(attached.next_seq, frames[-1].seq + 1))
     assert frames[-1].index == end.frames - 1
+
+
+async def test_a_receipt_counts_the_frame_that_shows_where_a_walk_begins():
+    async with serving() as (_, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach(only_scripted=True)
+        await walk.send(event=control_pb2.Event(request_id="hold", text="rain"))
+        await walk.send(script=script((0.0, 12), request_id="fills chunk 0"))
+        chunks = [(await walk.until("receipt")).applies_to_chunk for _ in range(2)]
+        await walk.chunk()
+        await walk.send(script=script((0.5, 16), (1.0, 16), request_id="fills two"))
+        await walk.send(script=script((0.25, 1), request_id="behind them"))
+        chunks += [(await walk.until("receipt")).applies_to_chunk]
+        behind = [(await walk.until("receipt")).applies_to_chunk]
+        ends = [(await walk.chunk())[1] for _ in range(3)]
+    assert chunks == [0, 0, 1]
+    assert behind == [3]
+    assert [end.controls[0].move.forward for end in ends] == [0.5, 1.0, 0.25]
