@@ -10,7 +10,7 @@ import numpy as np
 from keepworld.capture import CapturedFrame
 from keepworld.errors import ExportError
 
-MIN_SHIFT = 6.0  # pixels the picture has to move before a frame counts as new
+MIN_SHIFT = 8.0  # pixels the picture has to move before a frame counts as new
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
