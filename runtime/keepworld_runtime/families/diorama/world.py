@@ -28,6 +28,7 @@ from keepworld_runtime.families.family import Capabilities, ChunkRequest, Event,
 Floats = NDArray[np.float64]
 
 MAX_LIGHTS = 16
+_DECIMALS = 9  # of a drawn camera, in metres too: more than rounding adds up to on a loop
 _NOTICEABLE = 0.25  # how much of a pixel is painted over before it counts as something moving
 
 
@@ -68,7 +69,9 @@ class DioramaWorld:
         timeline = self._timeline
         for event in request.events:
             timeline = timeline.with_event(event, self._time_of(request.chunk), here)
-        return self._draw(timeline, self._cameras(request))
+        cameras = self._cameras(request)
+        drawn = [c2w if pose is not None else _snapped(c2w) for c2w, pose in zip(cameras, request.poses, strict=True)]
+        return self._draw(timeline, drawn, last=cameras[-1])
 
     def _check(self, request: ChunkRequest) -> None:
         wanted = self._capabilities.frames_in(self._chunks)
@@ -92,12 +95,12 @@ class DioramaWorld:
             cameras.append(c2w)
         return cameras
 
-    def _draw(self, timeline: Timeline, cameras: list[Floats]) -> Iterator[FrameData]:
+    def _draw(self, timeline: Timeline, cameras: list[Floats], *, last: Floats) -> Iterator[FrameData]:
         first_frame = self._capabilities.first_frame_of(self._chunks)
         for index, c2w in enumerate(cameras):
             yield self._frame(index, timeline, (first_frame + index) / self._capabilities.fps, c2w)
         self._chunks += 1
-        self._c2w = cameras[-1]
+        self._c2w = last
         self._timeline = timeline
 
     def _frame(self, index: int, timeline: Timeline, time_s: float, c2w: Floats) -> FrameData:
@@ -165,6 +168,11 @@ class DioramaWorld:
                 faces=np.concatenate([whole.faces, faces]),
             )
         return whole
+
+
+def _snapped(c2w: Floats) -> Floats:
+    """The camera [4, 4] that is drawn: rounded, so that whoever walks a loop comes back to the very same view."""
+    return np.round(c2w, _DECIMALS) + 0.0  # no negative zeros
 
 
 def _moment(time_s: float, conditions: Conditions, shown: Shown, eye: Floats) -> Moment:
