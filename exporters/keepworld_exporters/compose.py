@@ -62,6 +62,9 @@ def _tiles(content: Mapping[str, object], unit: str) -> list[tuple[str, str]]:
     ):
         if isinstance(metrics.get(name), float):
             tiles.append((label, form.format(metrics[name])))
+    revisit = content.get("revisit")
+    if isinstance(revisit, Mapping):
+        tiles.append(("of a place seen again is identical", f"{revisit['identical']:.1%}"))
     tiles.append(("to make all of this", f"{sum(_numbers(content['seconds']).values()):.0f} s"))
     return tiles
 
@@ -142,6 +145,13 @@ def _notes(content: Mapping[str, object], resolution: Resolution, unit: str) -> 
         "The splats are discs laid on the points; only their colours were fitted, to frames that were not held out.",
         "The sky of the splats is a far shell coloured by what the frames saw; it holds no geometry.",
     ]
+    revisit = content.get("revisit")
+    if isinstance(revisit, Mapping):
+        alike = "" if revisit["psnr"] is None else f" (PSNR {revisit['psnr']:.1f} dB)"
+        notes.append(
+            f"Frame {revisit['again']} looks where frame {revisit['first']} did, after going {revisit['away']:.1f} {unit} away: "
+            f"{revisit['identical']:.2%} of the pixels are the same to the bit{alike}, the sky and what moved left out."
+        )
     if "fscore" in _mapping(content["metrics"]):
         notes.append(
             "Accuracy is the mean distance from the mesh to the true surface, completeness that from the seen part of the true "

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from keepworld_exporters.page import render_page
 from keepworld_exporters.progress import Clock, Progress
 from keepworld_exporters.rasterize.fit import Target, fit_colours
 from keepworld_exporters.report import headline, load_truth, measure_file, read_back
+from keepworld_exporters.revisit import find_revisit
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 from keepworld_exporters.stages import fuse
 from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
@@ -143,9 +144,11 @@ def export(
                 max_depth=resolution.max_depth,
                 on_step=step,
             )
+    revisit = find_revisit(capture)
     content: dict[str, object] = {
         "files": files,
         "metrics": headline(files),
+        "revisit": asdict(revisit) if revisit else None,
         "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
         "manifest": about,
         "capture": str(capture.folder),

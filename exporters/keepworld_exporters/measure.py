@@ -11,7 +11,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from keepworld_exporters.stages.depth import masked_depth, plane_normals
+from keepworld_exporters.stages.depth import plane_normals
 
 SSIM_WINDOW = 7
 
@@ -116,12 +116,19 @@ def distances_to_mesh(
 def seen_points(
     points: NDArray[np.float64], frames: Sequence[CapturedFrame], *, max_depth: float, tolerance: float
 ) -> NDArray[np.bool_]:
-    """Which of the points [N, 3] of the true surface the depth of any frame shows, within `max_depth` of its camera."""
+    """Which of the points [N, 3] of the true surface the depth of any frame shows, within `max_depth` of its camera.
+
+    All that the frames show of the lasting world counts, thin things and edges too, whether or not a mesh can be made of
+    them. A point is seen if it lies within `tolerance` of the plane at its pixel or, where that has none, of its depth.
+    """
     seen = np.zeros(len(points), np.bool_)
     for frame in frames:
-        depth = masked_depth(frame)
+        depth = frame.depth()
+        if depth is None:
+            continue
+        depth = np.where(frame.lasting(), depth, np.float32(0))
         normals, smooth = plane_normals(depth, frame.camera.K)
-        depth[~smooth] = 0
+        normals[~smooth] = (0, 0, 1)
         _mark_seen(points, depth, normals, frame.camera.viewmat, frame.camera.K, max_depth, tolerance, seen)
     return seen
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE, MARGIN = 520.0, 44.0
+LABEL_GAP = 24.0  # nearer together, two places share a label
 
 
 def draw_map(c2ws: NDArray[np.float64], events: Sequence[tuple[int, str]], units: str) -> str:
@@ -35,11 +36,15 @@ def draw_map(c2ws: NDArray[np.float64], events: Sequence[tuple[int, str]], units
             f'<g class="event"><title>{html.escape(text)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
             f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">{number}</text></g>'
         )
-    for name, place in (("start", places[0]), ("end", places[-1])):
+    came_home = float(np.linalg.norm(places[0] - places[-1])) * scale < LABEL_GAP
+    for name, place, label in (
+        ("end", places[-1], "" if came_home else "end"),
+        ("start", places[0], "start and end" if came_home else "start"),
+    ):
         x, y = at(place)
         parts.append(
             f'<g class="{name}"><circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
-            f'<text x="{x + 11:.1f}" y="{y + 4:.1f}">{name}</text></g>'
+            f'<text x="{x + 11:.1f}" y="{y + 4:.1f}">{label}</text></g>'
         )
     parts.append(_scale_bar(span, scale, units))
     return "".join(parts) + "</svg>"
