@@ -31,18 +31,16 @@ LIBRARIES = {
     "grpcio-reflection": ("runtime", "no local server"),
     "grpcio-status": ("runtime", "no local server"),
     "pillow": ("runtime", "no local server, no JPEG frames, no pictures in reports"),
-    "open3d": ("export", "no mesh"),
-    "trimesh": ("export", "no GLB"),
     "scipy": ("export", "no export"),
-    "plyfile": ("export", "no export"),
     "fast-simplification": ("export", "no export"),
+    "open3d": ("export", "no measuring against a true surface"),
     "av": ("export", "no walk.mp4"),
 }
 SYSTEM_LIBRARIES = {
-    "GL": ("libgl1", "Open3D does not import: no mesh"),
-    "X11": ("libx11-6", "Open3D does not import: no mesh"),
-    "usb-1.0": ("libusb-1.0-0", "Open3D does not import: no mesh"),
-    "gomp": ("libgomp1", "Open3D does not import: no mesh"),
+    "GL": ("libgl1", "Open3D does not import: no measuring against a true surface"),
+    "X11": ("libx11-6", "Open3D does not import: no measuring against a true surface"),
+    "usb-1.0": ("libusb-1.0-0", "Open3D does not import: no measuring against a true surface"),
+    "gomp": ("libgomp1", "Open3D does not import: no measuring against a true surface"),
 }
 
 
@@ -167,10 +165,10 @@ def _system_library(name: str, package: str, costs: str) -> Finding:
 
 
 def _gpu() -> Finding:
-    costs = "nothing yet: everything in this version runs on the CPU"
+    costs = "nothing: everything in this version runs on the CPU"
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding("GPU", GOOD, f"none; costs {costs}")
+        return Finding("GPU", GOOD, "none; nothing in this version needs one")
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603

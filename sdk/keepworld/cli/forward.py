@@ -23,7 +23,10 @@ def become(module: str, arguments: list[str], *, extra: str) -> NoReturn:
 
 def check_installed(module: str, *, extra: str) -> None:
     """Refuse to go on without the libraries of an extra: a MissingExtraError that says how to get them."""
-    needed = {"runtime": ("embreex", "numba", "grpc_health", "PIL"), "export": ("open3d", "trimesh", "av", "scipy")}
+    needed = {
+        "runtime": ("embreex", "numba", "grpc_health", "PIL"),
+        "export": ("open3d", "av", "scipy", "fast_simplification"),
+    }
     missing = [name for name in needed[extra] if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(

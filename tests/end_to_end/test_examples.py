@@ -1,0 +1,54 @@
+"""Every example runs as it is written, only smaller; and every one of them is short."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+README_BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+SMALL = {
+    "01_walk.py": ["--seconds", "3", "--size", "128x72"],
+    "02_keep.py": ["kept", "--walk", "forward 2s", "--size", "128x72"],
+    "03_pipeline.py": ["made", "--size", "128x72"],
+}
+
+
+def test_no_example_is_left_out() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_example_runs_and_is_under_eighty_lines(name: str, tmp_path: Path) -> None:
+    assert len((EXAMPLES / name).read_text().splitlines()) < 80
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *SMALL[name]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_what_the_artist_keeps_is_there(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, EXAMPLES / "02_keep.py", *SMALL["02_keep.py"]], cwd=tmp_path, check=True, capture_output=True
+    )
+    kept = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert kept >= {"capture", "abbey.splat.ply", "abbey.glb", "report.html"}
+
+
+def test_the_readme_has_ten_lines_for_each_of_the_three_users() -> None:
+    assert len(README_BLOCKS) == 3
+
+
+@pytest.mark.parametrize("number", range(len(README_BLOCKS)))
+def test_a_readme_program_runs_as_written_but_smaller(number: int, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(README_BLOCKS[number].replace(", seed=", ", size=(128, 72), seed="))
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
