@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ _GLANCING = 0.2  # sine: a surface seen at less than about 12 degrees says littl
 _CONTRAST = 0.07  # difference in brightness (square root of linear) that shows as a step
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def camera_rays(first: int, rows: int, width: int, rays_from_pixels: NDArray[np.float64], dirs: F32) -> None:
     """Directions [rows * width, 3], z = 1 before turning, through the centres of whole rows from row `first`.
 
@@ -30,12 +32,13 @@ def camera_rays(first: int, rows: int, width: int, rays_from_pixels: NDArray[np.
             k += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def find_edges(
     first: int,
     rows: int,
     material: NDArray[np.uint8],
     picture: F32,
+    bright: F32,
     depth: F32,
     normal: F32,
     face: NDArray[np.int32],
@@ -49,53 +52,59 @@ def find_edges(
 
     Args:
         material: of the static body's faces.
-        picture: [H, W, 3] linear. depth, normal, face, body: [H, W, ...] as `keep_hits` stores them.
+        picture: [H, W, 3] linear. bright, depth, normal, face, body: [H, W, ...] as `keep_hits` stores them.
         smoothed: [H, W, 3] written: the picture with soft shadow edges.
-        index: [rows * W] written.
+        index: [rows * W] written, square by square of 4 by 4 pixels.
     """
     height, width = depth.shape
     count = 0
-    for y in range(first, first + rows):
-        for x in range(width):
-            here = _brightness(picture, y, x)
-            is_edge, steps = False, 0
-            r, g, b = picture[y, x, 0], picture[y, x, 1], picture[y, x, 2]
-            sum_r, sum_g, sum_b = 4.0 * r, 4.0 * g, 4.0 * b
-            for side in range(4):
-                a = min(max(y + (side == 0) - (side == 1), 0), height - 1)
-                c = min(max(x + (side == 2) - (side == 3), 0), width - 1)
-                if abs(here - _brightness(picture, a, c)) <= _CONTRAST:
-                    sum_r, sum_g, sum_b = sum_r + r, sum_g + g, sum_b + b
-                    continue
-                f, h = face[y, x], face[a, c]
-                same = f == h and body[y, x] == body[a, c]
-                if not same and f >= 0 and h >= 0 and body[y, x] == 0 and body[a, c] == 0:
-                    cosine = 0.0
-                    for axis in range(3):
-                        cosine += normal[y, x, axis] * normal[a, c, axis]
-                    near = abs(depth[y, x] - depth[a, c]) < _SAME_DEPTH * depth[y, x]
-                    same = cosine > _SAME_NORMAL and near and material[f] == material[h]
-                if not same:
-                    is_edge = True
-                    break
-                steps += 1
-                sum_r, sum_g, sum_b = sum_r + picture[a, c, 0], sum_g + picture[a, c, 1], sum_b + picture[a, c, 2]
-            soft = steps > 0 and not is_edge
-            smoothed[y, x, 0] = sum_r / 8.0 if soft else r
-            smoothed[y, x, 1] = sum_g / 8.0 if soft else g
-            smoothed[y, x, 2] = sum_b / 8.0 if soft else b
-            if is_edge:
-                index[count] = y * width + x
-                count += 1
+    for top in range(first, first + rows, 4):
+        for left in range(0, width, 4):
+            for y in range(top, min(top + 4, first + rows)):
+                above, below = max(y - 1, 0), min(y + 1, height - 1)
+                for x in range(left, min(left + 4, width)):
+                    for c in range(3):
+                        smoothed[y, x, c] = picture[y, x, c]
+                    here, before, after = bright[y, x], max(x - 1, 0), min(x + 1, width - 1)
+                    if (
+                        abs(here - bright[below, x]) <= _CONTRAST
+                        and abs(here - bright[above, x]) <= _CONTRAST
+                        and abs(here - bright[y, after]) <= _CONTRAST
+                        and abs(here - bright[y, before]) <= _CONTRAST
+                    ):
+                        continue
+                    is_edge = False
+                    sum_r, sum_g, sum_b = 0.0, 0.0, 0.0
+                    for a, c in ((below, x), (above, x), (y, after), (y, before)):
+                        if abs(here - bright[a, c]) <= _CONTRAST:
+                            a, c = y, x
+                        f, h = face[y, x], face[a, c]
+                        same = f == h and body[y, x] == body[a, c]
+                        if not same and f >= 0 and h >= 0 and body[y, x] == 0 and body[a, c] == 0:
+                            cosine = 0.0
+                            for axis in range(3):
+                                cosine += normal[y, x, axis] * normal[a, c, axis]
+                            near = abs(depth[y, x] - depth[a, c]) < _SAME_DEPTH * depth[y, x]
+                            same = cosine > _SAME_NORMAL and near and material[f] == material[h]
+                        if not same:
+                            is_edge = True
+                            break
+                        sum_r, sum_g, sum_b = (
+                            sum_r + picture[a, c, 0],
+                            sum_g + picture[a, c, 1],
+                            sum_b + picture[a, c, 2],
+                        )
+                    if is_edge:
+                        index[count] = y * width + x
+                        count += 1
+                        continue
+                    smoothed[y, x, 0] = 0.5 * picture[y, x, 0] + 0.125 * sum_r
+                    smoothed[y, x, 1] = 0.5 * picture[y, x, 1] + 0.125 * sum_g
+                    smoothed[y, x, 2] = 0.5 * picture[y, x, 2] + 0.125 * sum_b
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _brightness(picture: F32, y: int, x: int) -> float:
-    return (0.3 * picture[y, x, 0] + 0.6 * picture[y, x, 1] + 0.1 * picture[y, x, 2]) ** 0.5
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def sample_rays(
     index: NDArray[np.int32], width: int, rays_from_pixels: NDArray[np.float64], offsets: F32, dirs: F32
 ) -> None:
@@ -110,7 +119,7 @@ def sample_rays(
             k += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def keep_hits(
     first: int,
     width: int,
@@ -119,17 +128,24 @@ def keep_hits(
     Ng: F32,
     prim: NDArray[np.int32],
     owner: NDArray[np.uint8],
+    rgb: F32,
+    picture: F32,
+    bright: F32,
     depth: F32,
     normal: F32,
     face: NDArray[np.int32],
     body: NDArray[np.uint8],
 ) -> None:
-    """Store what rays [N] through whole rows hit, from row `first`, in the picture's maps [H * W].
+    """Store what rays [N] through whole rows hit, from row `first`, and their colours, in the picture's maps [H * W].
 
-    The stored face is -1 for sky; the stored unit normal [H * W, 3] looks at the viewer.
+    The stored face is -1 for sky; the stored unit normal [H * W, 3] looks at the viewer; `bright` is the square root of
+    linear brightness.
     """
     for i in range(len(t)):
         pixel = first * width + i
+        r, g, b = rgb[i, 0], rgb[i, 1], rgb[i, 2]
+        picture[pixel, 0], picture[pixel, 1], picture[pixel, 2] = r, g, b
+        bright[pixel] = math.sqrt(0.3 * r + 0.6 * g + 0.1 * b)
         face[pixel], body[pixel] = prim[i], owner[i]
         if prim[i] < 0:
             depth[pixel] = 0.0
@@ -144,7 +160,7 @@ def keep_hits(
             normal[pixel, c] = Ng[i, c] * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def reuse_samples(
     index: NDArray[np.int32],
     offsets: F32,
@@ -212,7 +228,7 @@ def reuse_samples(
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def merge_samples(
     index: NDArray[np.int32], samples: F32, t: F32, prim: NDArray[np.int32], picture: F32, depth: F32, share: F32
 ) -> None:
@@ -237,7 +253,7 @@ def merge_samples(
         share[pixel] = same / (extra + 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def label(
     first: int,
     rays_from_pixels: NDArray[np.float64],
@@ -266,7 +282,7 @@ def label(
             confidence[y, x] = int(max(sure, 0.0) * 255.0 + 0.5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def encode(picture: F32, table: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:
     """Turn linear [N, 3] into sRGB bytes [N, 3] by a table."""
     last = len(table) - 1

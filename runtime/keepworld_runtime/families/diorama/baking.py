@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
+
+from keepworld_runtime.families.diorama.tracing import tracer_of
 
 _RAYS = 14
 _REACH = 7.0  # metres; what is farther off does not darken
@@ -23,8 +23,7 @@ def bake_openness(
     Args:
         vertices: [V, 3]. faces: [F, 3]: all that can be in the way. normals: [V, 3] unit.
     """
-    scene = EmbreeScene()
-    TriangleMesh(scene, vertices, faces)
+    tracer = tracer_of(vertices, faces)
     k = np.arange(_RAYS)
     radius = np.sqrt((k + 0.5) / _RAYS)
     pattern = np.stack(
@@ -41,10 +40,11 @@ def bake_openness(
     tangent = np.stack([1 + sign * n[:, 0] ** 2 * a, sign * b, -sign * n[:, 0]], -1)
     other = np.stack([b, sign + n[:, 1] ** 2 * a, -n[:, 1]], -1)
     seen = np.zeros(len(near), np.float32)
-    reach = np.full(len(near), _REACH, np.float32)
     for along, across, up in pattern:
         ray = (tangent * along + other * across + n * up).astype(np.float32)
-        seen += scene.run(origin, ray, dists=reach, query="OCCLUDED") < 0
+        free = np.ones(len(near), np.uint8)
+        tracer.block(origin, ray, _REACH, free)
+        seen += free
     openness[near] = seen / _RAYS
     return openness
 

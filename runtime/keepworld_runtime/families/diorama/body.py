@@ -1,16 +1,14 @@
-"""Meshes made ready for casting and shading: an Embree scene, and at each triangle's corners what shading needs."""
+"""Meshes made ready for casting and shading: something to cast rays at, and at each triangle's corners what shading needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama.spec import Material, Part
+from keepworld_runtime.families.diorama.tracing import Tracer, tracer_of
 
 # What is stored at a corner: normal, colour, openness to the sky, light from windows, how worn the ground is.
 NORMAL, COLOUR, OPENNESS, LAMP, WORN, CORNER_SIZE = 0, 3, 6, 7, 8, 9
@@ -27,7 +25,7 @@ class Body:
         faces: [F, 3] int32.
         corners: [F, 3, CORNER_SIZE] float32.
         material: [F] uint8. variation: [F] float32.
-        scene: the same triangles in Embree, or None if there are none.
+        tracer: the same triangles for rays to be cast at, or None if there are none.
     """
 
     def __init__(
@@ -40,17 +38,7 @@ class Body:
     ) -> None:
         self.vertices, self.faces, self.corners = vertices, faces, corners
         self.material, self.variation = material, variation
-        self.scene = None
-        if len(faces):
-            self.scene = EmbreeScene()
-            TriangleMesh(self.scene, vertices, faces)
-            # Embree builds its tree with the first query.
-            self.scene.run(np.zeros((1, 3), np.float32), np.array([[0, 1, 0]], np.float32), query="OCCLUDED")
-
-    def run(self, origins: NDArray[np.float32], dirs: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """What rays [N, 3] hit, as Embree tells it. There must be triangles."""
-        assert self.scene is not None
-        return dict(self.scene.run(origins, dirs, output=True))
+        self.tracer: Tracer | None = tracer_of(vertices, faces) if len(faces) else None
 
 
 def empty_body() -> Body:

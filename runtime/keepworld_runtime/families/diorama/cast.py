@@ -29,10 +29,11 @@ class Stage:
         """See `placing.Place`."""
         rays = np.ascontiguousarray((points - eye).reshape(-1, 3), np.float32)
         origins = np.ascontiguousarray(np.broadcast_to(eye, rays.shape), np.float32)
-        embree = self._scene.body.scene
-        assert embree is not None  # there always is some land
-        met = embree.run(origins, rays, output=True)["tfar"]
-        return np.asarray(met > 0.99).reshape(points.shape[:-1])
+        tracer = self._scene.body.tracer
+        assert tracer is not None  # there always is some land
+        free = np.ones(len(rays), np.uint8)
+        tracer.block(origins, rays, 0.99, free)
+        return np.asarray(free.astype(np.bool_)).reshape(points.shape[:-1])
 
 
 class Cast:

@@ -9,10 +9,10 @@ from numba import njit
 from keepworld_runtime.families.diorama.sky import Light
 from keepworld_runtime.families.diorama.texture import clamp, hashed, noise2, smooth
 
-_RAINBOW_RADIUS, _RAINBOW_WIDTH = 0.733, 0.035  # radians from the point opposite the sun: 42 degrees
+_RAINBOW_RADIUS, _RAINBOW_WIDTH = 0.733, 0.035  # radians: 42 degrees from its middle, see `sky`
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def gradient(x: float, y: float, z: float, light: Light) -> tuple[float, float, float]:
     """The clear sky's colour in a unit direction: what mirrors and fog see of it."""
     up = clamp(-y, 0.0, 1.0)
@@ -30,7 +30,7 @@ def gradient(x: float, y: float, z: float, light: Light) -> tuple[float, float, 
     return r, g, b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _cloud_density(u: float, v: float, edge: float) -> float:
     """Fractal noise; once the octaves left cannot lift it over `edge` any more they are left out."""
     total, weight, scale = 0.0, 0.5, 1.0
@@ -43,7 +43,7 @@ def _cloud_density(u: float, v: float, edge: float) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float, float]:
     """All that is in the sky in a unit direction."""
     r, g, b = gradient(x, y, z, light)
@@ -56,7 +56,8 @@ def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float,
     shine = smooth(0.99945, 0.99975, disc) * 5.0
     r, g, b = r + light.sun_colour[0] * shine, g + light.sun_colour[1] * shine, b + light.sun_colour[2] * shine
     if light.rainbow > 0.0:
-        angle = math.acos(clamp(-disc, -1.0, 1.0))
+        towards = x * light.bow[0] + y * light.bow[1] + z * light.bow[2]
+        angle = math.acos(clamp(towards, -1.0, 1.0))
         p = (angle - _RAINBOW_RADIUS) / _RAINBOW_WIDTH
         if abs(p) < 1.6:
             k = 0.5 * light.rainbow
@@ -81,7 +82,7 @@ def firmament(x: float, y: float, z: float, light: Light) -> tuple[float, float,
     return r, g, b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _night_sky(x: float, y: float, z: float, r: float, g: float, b: float, light: Light) -> tuple[float, float, float]:
     """Add stars and the moon."""
     scale = 150.0

@@ -24,12 +24,12 @@ _STEEP = 0.72  # cosine of the slope from which the ground is textured as rock
 _NEEDLES, _BARK, _ROCK = int(Material.NEEDLES), int(Material.BARK), int(Material.ROCK)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _mixed(r: float, g: float, b: float, to: tuple[float, float, float], t: float) -> tuple[float, float, float]:
     return r + (to[0] - r) * t, g + (to[1] - g) * t, b + (to[2] - b) * t
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _leaves(r: float, g: float, b: float, variation: float, light: Light) -> tuple[float, float, float]:
     """Leaves in their season. A variation of 1 or more marks grasses, which only yellow and fade."""
     if variation >= 1.0:
@@ -52,7 +52,7 @@ def _leaves(r: float, g: float, b: float, variation: float, light: Light) -> tup
     return _mixed(r, g, b, (0.235, 0.18, 0.135), 0.8 * light.winter)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _built(kind: int, x: float, y: float, z: float, nx: float, ny: float, nz: float, footprint: float) -> float:
     """Light and dark of what is built: boards, plaster, courses of stone, tiles."""
     flat = (nx * nx + nz * nz) ** 0.5
@@ -70,7 +70,7 @@ def _built(kind: int, x: float, y: float, z: float, nx: float, ny: float, nz: fl
     return stains + 0.06 * visible(0.4, footprint) * noise2(along * 5.0, up * 5.0, 34)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def albedo(
     kind: int,
     x: float,

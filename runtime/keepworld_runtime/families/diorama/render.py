@@ -5,6 +5,7 @@ Bands are fixed and every pixel is worked out on its own, so the picture does no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,14 +15,16 @@ from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama import antialias
 from keepworld_runtime.families.diorama.body import Body, body_of, empty_body
+from keepworld_runtime.families.diorama.hits import Hits
+from keepworld_runtime.families.diorama.rows import Rows, rows_of
 from keepworld_runtime.families.diorama.scene import Scene, build_scene
 from keepworld_runtime.families.diorama.sky import light_of
 from keepworld_runtime.families.diorama.spec import Conditions, Moment, Part, SceneSpec
-from keepworld_runtime.families.diorama.view import MOVING, STATIC, Hits, View
+from keepworld_runtime.families.diorama.view import MOVING, STATIC, View
 from keepworld_runtime.families.family import Label
 
 F32 = NDArray[np.float32]
-_BAND_ROWS = 16
+_BAND_ROWS = 24
 _CODES = (int(Label.SKY), int(Label.MOVING), MOVING)
 
 
@@ -55,6 +58,8 @@ class Renderer:
         self.scene, self.width, self.height = scene, width, height
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="diorama") if num_threads > 1 else None
         self._bands = [(y, min(_BAND_ROWS, height - y)) for y in range(0, height, _BAND_ROWS)]
+        self._rows = {count: rows_of(count, width) for _, count in self._bands}
+        self._maps = _Maps(height, width)
         self._table = antialias.srgb_table()
         self._lasting: tuple[tuple[Part, ...], Body] = ((), empty_body())
         self._moving: tuple[tuple[Part, ...], Body] = ((), empty_body())
@@ -66,59 +71,76 @@ class Renderer:
         lamps = np.zeros((0, 7), np.float32) if moment.lights is None else np.asarray(moment.lights, np.float32)
         light = light_of(self.scene.spec, moment.conditions, moment.time_s)
         view = View((self.scene.body, self._lasting[1], self._moving[1]), light, lamps, 1.0 / float(K[0, 0]))
-        frame = _Frame(view, c2w, K, self.width, self.height)
+        frame = _Frame(view, c2w, K, self._maps, self._rows)
         for stage in (frame.draw, frame.finish):
             list(self._pool.map(stage, self._bands)) if self._pool else [stage(band) for band in self._bands]
-        antialias.encode(frame.smoothed.reshape(-1, 3), self._table, frame.image.reshape(-1, 3))
+        antialias.encode(self._maps.smoothed.reshape(-1, 3), self._table, frame.image.reshape(-1, 3))
         return Picture(image=frame.image, depth=frame.depth, labels=frame.labels, confidence=frame.confidence)
+
+
+class _Maps:
+    """What is known of a picture's pixels beside what is given out: used again for the next picture."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.linear = np.empty((height, width, 3), np.float32)
+        self.bright = np.empty((height, width), np.float32)
+        self.smoothed = np.empty((height, width, 3), np.float32)
+        self.normal = np.empty((height, width, 3), np.float32)
+        self.face = np.empty((height, width), np.int32)
+        self.body = np.empty((height, width), np.uint8)
+        self.share = np.empty((height, width), np.float32)
 
 
 class _Frame:
     """One picture while it is being made: maps [H, W, ...] that bands of rows fill in."""
 
-    def __init__(self, view: View, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int) -> None:
-        self._view, self._width = view, width
-        self._eye = c2w[:3, 3].astype(np.float32)
+    def __init__(
+        self,
+        view: View,
+        c2w: NDArray[np.float64],
+        K: NDArray[np.float64],
+        maps: _Maps,
+        rows: Mapping[int, Rows],
+    ) -> None:
+        height, self._width = maps.face.shape
+        self._view, self._maps, self._rows = view, maps, rows
+        most = max(rows) * self._width * len(antialias.OFFSETS)
+        self._eyes = np.broadcast_to(c2w[:3, 3], (most, 3)).astype(np.float32)
         self._rays_from_pixels = np.ascontiguousarray(c2w[:3, :3] @ np.linalg.inv(K))
-        self._linear = np.empty((height, width, 3), np.float32)
-        self._normal = np.empty((height, width, 3), np.float32)
-        self._face = np.empty((height, width), np.int32)
-        self._body = np.empty((height, width), np.uint8)
-        self._share = np.ones((height, width), np.float32)
-        self.smoothed = np.empty((height, width, 3), np.float32)
-        self.depth = np.empty((height, width), np.float32)
-        self.image = np.empty((height, width, 3), np.uint8)
-        self.labels = np.empty((height, width), np.uint8)
-        self.confidence = np.empty((height, width), np.uint8)
+        self.depth = np.empty((height, self._width), np.float32)
+        self.image = np.empty((height, self._width, 3), np.uint8)
+        self.labels = np.empty((height, self._width), np.uint8)
+        self.confidence = np.empty((height, self._width), np.uint8)
 
     def draw(self, band: tuple[int, int]) -> None:
         """Trace a band's pixel centres."""
         first, rows = band
         dirs = np.empty((rows * self._width, 3), np.float32)
         antialias.camera_rays(first, rows, self._width, self._rays_from_pixels, dirs)
-        origins = self._from_eye(len(dirs))
-        hits = self._view.cast(origins, dirs)
-        rgb = self._view.light_up(origins, dirs, hits, row_length=self._width)
-        self._linear[first : first + rows] = rgb.reshape(rows, -1, 3)
-        self._keep(first, dirs, hits)
+        origins = self._eyes[: len(dirs)]
+        hits = self._view.cast(origins, dirs, self._rows[rows].order)
+        rgb = self._view.light_up(origins, dirs, hits, self._rows[rows])
+        self._keep(first, dirs, hits, rgb)
 
     def finish(self, band: tuple[int, int]) -> None:
         """Add samples where a band has edges, and label it. All bands must have been drawn."""
         first, rows = band
         there = slice(first, first + rows)
-        static = self._view.bodies[STATIC]
+        static, maps = self._view.bodies[STATIC], self._maps
+        maps.share[there] = 1.0
         index = np.empty(rows * self._width, np.int32)
         index = index[
             : antialias.find_edges(
                 first,
                 rows,
                 static.material,
-                self._linear,
+                maps.linear,
+                maps.bright,
                 self.depth,
-                self._normal,
-                self._face,
-                self._body,
-                self.smoothed,
+                maps.normal,
+                maps.face,
+                maps.body,
+                maps.smoothed,
                 index,
             )
         ]
@@ -128,9 +150,9 @@ class _Frame:
             first,
             self._rays_from_pixels,
             self.depth[there],
-            self._normal[there],
-            self._body[there],
-            self._share[there],
+            maps.normal[there],
+            maps.body[there],
+            maps.share[there],
             self.labels[there],
             self.confidence[there],
             _CODES,
@@ -141,9 +163,9 @@ class _Frame:
         count = len(index) * len(antialias.OFFSETS)
         dirs, samples = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
         antialias.sample_rays(index, self._width, self._rays_from_pixels, antialias.OFFSETS, dirs)
-        origins = self._from_eye(count)
+        origins = self._eyes[:count]
         hits = self._view.cast(origins, dirs)
-        static = self._view.bodies[STATIC]
+        static, maps = self._view.bodies[STATIC], self._maps
         new = np.empty(count, np.int32)
         found = antialias.reuse_samples(
             index,
@@ -154,21 +176,22 @@ class _Frame:
             hits.owner,
             static.material,
             static.variation,
-            self._linear,
+            maps.linear,
             self.depth,
-            self._normal,
-            self._face,
-            self._body,
+            maps.normal,
+            maps.face,
+            maps.body,
             samples,
             new,
         )
         if found:
             new = new[:found]
             samples[new] = self._view.light_up(origins[new], dirs[new], hits.only(new))
-        smoothed, depth, share = self.smoothed.reshape(-1, 3), self.depth.reshape(-1), self._share.reshape(-1)
-        antialias.merge_samples(index, samples, hits.t, hits.prim, smoothed, depth, share)
+        smoothed, share = maps.smoothed.reshape(-1, 3), maps.share.reshape(-1)
+        antialias.merge_samples(index, samples, hits.t, hits.prim, smoothed, self.depth.reshape(-1), share)
 
-    def _keep(self, first: int, dirs: F32, hits: Hits) -> None:
+    def _keep(self, first: int, dirs: F32, hits: Hits, rgb: F32) -> None:
+        maps = self._maps
         antialias.keep_hits(
             first,
             self._width,
@@ -177,14 +200,14 @@ class _Frame:
             hits.Ng,
             hits.prim,
             hits.owner,
+            rgb,
+            maps.linear.reshape(-1, 3),
+            maps.bright.reshape(-1),
             self.depth.reshape(-1),
-            self._normal.reshape(-1, 3),
-            self._face.reshape(-1),
-            self._body.reshape(-1),
+            maps.normal.reshape(-1, 3),
+            maps.face.reshape(-1),
+            maps.body.reshape(-1),
         )
-
-    def _from_eye(self, count: int) -> F32:
-        return np.broadcast_to(self._eye, (count, 3)).copy()
 
 
 def _renewed(held: tuple[tuple[Part, ...], Body], parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], Body]:

@@ -30,7 +30,7 @@ _WARM = (1.0, 0.58, 0.22)  # lamplight
 _UNLIT_WINDOWS = 0.72  # variation above which nobody is home
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def shadow_rays(
     origins: F32,
     dirs: F32,
@@ -38,8 +38,9 @@ def shadow_rays(
     Ng: F32,
     prim: I32,
     key: Triple,
-    width: int,
-    step: int,
+    order: I32 | None,
+    across: int,
+    along: int,
     lit: U8,
     out_origins: F32,
     out_dirs: F32,
@@ -48,17 +49,17 @@ def shadow_rays(
     """Collect rays towards the key light from where rays hit something that faces it; gives how many.
 
     Args:
-        width: rays a row. step: 0 for pixels with even row and column, 1 for those with both odd, 2 for the others;
-            -1 for all rays, which then need not be neighbours.
-        lit: [N] what is known; where the neighbours of earlier steps tell, and far off, it is filled in.
+        order: which rays to look at, in the order to collect them in; all, if None.
+        across, along: how far off two rays on either side are that are known, so that a ray between four of its own
+            surface that agree is taken to be like them; 0 if there are none.
+        lit: [N] what is known; filled in where the neighbours tell, and far off.
     """
-    count, rays = 0, len(t)
-    for i in range(rays):
+    count = 0
+    for place in range(len(t) if order is None else len(order)):
+        i = place
+        if order is not None:
+            i = order[place]
         if prim[i] < 0:
-            continue
-        row = i // max(width, 1)
-        column = i - row * width
-        if step >= 0 and (2 if (row + column) % 2 else row % 2) != step:
             continue
         nx, ny, nz = Ng[i, 0], Ng[i, 1], Ng[i, 2]
         length = math.sqrt(nx * nx + ny * ny + nz * nz)
@@ -70,8 +71,7 @@ def shadow_rays(
         if t[i] > _MAX_SHADOW_DISTANCE:
             lit[i] = 1
             continue
-        if step >= 1 and 0 < column < width - 1 and width <= i < rays - width:
-            across, along = (1 - width, 1 + width) if step == 1 else (width, 1)
+        if along:
             total = lit[i - across] + lit[i + across] + lit[i - along] + lit[i + along]
             if total == 4 or total == 0:
                 alike = True
@@ -93,7 +93,7 @@ def shadow_rays(
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def fogged(
     r: float, g: float, b: float, y0: float, x: float, y: float, z: float, distance: float, light: Light
 ) -> tuple[float, float, float, float]:
@@ -112,7 +112,7 @@ def fogged(
     return r + (fr - r) * amount, g + (fg - g) * amount, b + (fb - b) * amount, amount
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def shade(
     me: int,
     owner: U8,
@@ -261,7 +261,7 @@ def shade(
         rgb[i, 0], rgb[i, 1], rgb[i, 2] = r, g, b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _window(
     r: float,
     g: float,
@@ -289,7 +289,7 @@ def _window(
     return r + home * 1.9 * _WARM[0], g + home * 1.9 * _WARM[1], b + home * 1.75 * _WARM[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _lamplight(x: float, y: float, z: float, nx: float, ny: float, nz: float, lamps: F32) -> Triple:
     """What point lights [L, 7] (position, power, reach) bring to a place with a normal."""
     r = g = b = 0.0
@@ -306,7 +306,7 @@ def _lamplight(x: float, y: float, z: float, nx: float, ny: float, nz: float, la
     return r, g, b
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def collect_mirrors(
     origins: F32, dirs: F32, t: F32, mirror: F32, mirror_dirs: F32, out_origins: F32, out_dirs: F32, out_index: I32
 ) -> int:
@@ -324,7 +324,7 @@ def collect_mirrors(
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def develop(rgb: F32, light: Light, out: F32) -> None:
     """Expose, tone-map (Narkowicz's fit of ACES) and grade colours [N, 3] to linear display values [N, 3] in [0, 1]."""
     for i in range(len(rgb)):
@@ -344,13 +344,13 @@ def develop(rgb: F32, light: Light, out: F32) -> None:
         out[i, 2] = _graded(b, light.contrast, light.lift[2], light.tint[2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, inline="always")
 def _filmic(x: float) -> float:
     x = max(x, 0.0)
     return x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, inline="always")
 def _graded(x: float, contrast: float, lift: float, tint: float) -> float:
     x = clamp(x, 0.0, 1.0)
     x = x + (contrast - 1.0) * x * (1.0 - x) * (2.0 * x - 0.55)

@@ -35,6 +35,7 @@ class Light(NamedTuple):
     snow: float
     wet: float
     rainbow: float
+    bow: Triple  # direction to the middle of the rainbow's circle, below the horizon
     spring: float
     autumn: float
     winter: float
@@ -56,6 +57,8 @@ _SUN = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.15, 0.04, 0.02), (1.9, 0.74, 0.26),
         (2.75, 2.5, 2.12))  # fmt: skip
 _MOONLIGHT = (0.20, 0.27, 0.44)
 _HIGHEST = np.radians(56.0)
+_BOW_DEPTH = np.radians(22.0)  # how far below the horizon the middle of a rainbow is: its top is 20 degrees above
+_BOW_ASIDE = 35.0  # degrees to the side that its middle is at most
 _CLEAR_AIR, _THICK_FOG = 0.0011, 0.055  # density a metre
 
 # saturation, contrast, lift of the darks, tint
@@ -118,6 +121,7 @@ def light_of(spec: SceneSpec, conditions: Conditions, time_s: float) -> Light:
         snow=float(c.snow_cover),
         wet=float(c.wetness),
         rainbow=float(c.rainbow * day),
+        bow=_triple(_bow(c.hour)),
         spring=float(c.season[0]),
         autumn=float(c.season[2]),
         winter=float(c.season[3]),
@@ -133,7 +137,26 @@ def light_of(spec: SceneSpec, conditions: Conditions, time_s: float) -> Light:
 def _sun(hour: float) -> np.ndarray:
     """Direction to the sun: it rises ahead on the right, passes behind the first camera, sets ahead on the left."""
     height = np.sin((hour - 6.0) / 12.0 * np.pi) * _HIGHEST
-    return _direction(height, np.radians(40.0 + (hour - 6.0) * 23.75))
+    return _direction(height, np.radians(_sun_azimuth(hour)))
+
+
+def _sun_azimuth(hour: float) -> float:
+    """Degrees from +z towards +x."""
+    return 40.0 + (hour - 6.0) * 23.75
+
+
+def _bow(hour: float) -> np.ndarray:
+    """Direction to the middle of the rainbow.
+
+    In nature that is the point opposite the sun: at noon all of the bow would be below the horizon, and at most hours
+    it would be nowhere near the first camera's view. So that who asks for a rainbow gets to see one, its middle is always
+    at the height where the whole arc fits into a picture, and as near to straight ahead of the first camera as leaves
+    it on the side away from the sun; but when the sun itself is ahead, early and late, not farther than where half of
+    it is in the picture. Like all of the sky it stays where it is when the camera turns.
+    """
+    opposite = (_sun_azimuth(hour) + 360.0) % 360.0 - 180.0
+    azimuth = float(np.sign(opposite)) * min(max(abs(opposite) - 90.0, 0.0), _BOW_ASIDE)
+    return _direction(-_BOW_DEPTH, np.radians(azimuth))
 
 
 def _direction(height: float, azimuth: float) -> np.ndarray:

@@ -12,20 +12,20 @@ from numba import njit
 _SAMPLES_PER_WAVE = 4.0  # pixels a wavelength has at least
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, inline="always")
 def clamp(value: float, low: float, high: float) -> float:
     """`value` kept within low and high."""
     return min(max(value, low), high)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def smooth(low: float, high: float, value: float) -> float:
     """0 below `low`, 1 above `high`, smooth between."""
     t = clamp((value - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def hashed(i: int, j: int, k: int) -> float:
     """A number in [0, 1) for a lattice point."""
     h = (i * 374761393 + j * 668265263 + k * 1440662683) & 0xFFFFFFFF
@@ -33,7 +33,7 @@ def hashed(i: int, j: int, k: int) -> float:
     return ((h ^ (h >> 16)) & 0xFFFFFF) / 16777216.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def noise2(x: float, y: float, layer: int) -> float:
     """Smooth noise in [-1, 1], one wave about two units."""
     fx, fy = math.floor(x), math.floor(y)
@@ -45,7 +45,7 @@ def noise2(x: float, y: float, layer: int) -> float:
     return 2.0 * (low * (1.0 - b) + high * b) - 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def noise3(x: float, y: float, z: float) -> float:
     """Smooth noise in [-1, 1] in space, one wave about two units."""
     f = math.floor(z)
@@ -55,13 +55,13 @@ def noise3(x: float, y: float, z: float) -> float:
     return noise2(x, y, k) * (1.0 - c) + noise2(x, y, k + 1) * c
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, inline="always")
 def visible(wavelength: float, footprint: float) -> float:
     """How much of a pattern of that wavelength in metres the picture can hold, in [0, 1]."""
     return clamp(wavelength / (footprint * _SAMPLES_PER_WAVE) - 1.0, 0.0, 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def ground_grain(x: float, z: float, footprint: float) -> float:
     """Light and dark of open ground, about [-1, 1]."""
     total = 0.26 * noise2(x / 3.1, z / 3.1, 1)
@@ -75,7 +75,7 @@ def ground_grain(x: float, z: float, footprint: float) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def solid_grain(x: float, y: float, z: float, wavelength: float, footprint: float) -> float:
     """Light and dark of rock, bark or leaves, about [-1, 1], from `wavelength` metres downwards."""
     total = 0.0
@@ -89,7 +89,7 @@ def solid_grain(x: float, y: float, z: float, wavelength: float, footprint: floa
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def boards(along: float, across: float, width: float, footprint: float) -> float:
     """Boards `width` metres wide running `along`: their own shades and dark joints, about [-1, 1]."""
     share = visible(width * 1.3, footprint)
@@ -104,7 +104,7 @@ def boards(along: float, across: float, width: float, footprint: float) -> float
     return share * (shade - 0.9 * smooth(0.5 - joint, 0.5, edge))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def blocks(along: float, up: float, length: float, height: float, footprint: float) -> float:
     """Courses of stones or tiles `length` by `height` metres, every other course shifted by half a stone."""
     share = visible(height * 1.6, footprint)

@@ -200,3 +200,25 @@ def test_any_size_works(scene):
     for size in ((33, 19), (100, 250)):
         picture = look(scene, size=size)
         assert picture.image.shape == (size[1], size[0], 3)
+
+
+def test_a_rainbow_is_seen_from_the_start_at_any_hour_of_the_day(scene):
+    for hour in (6.4, 8.5, 12.0, 15.0, 17.3):
+        plain, bow = look(scene, hour=hour), look(scene, hour=hour, rainbow=1.0)
+        assert (plain.depth == bow.depth).all()
+        brighter = np.abs(bow.image.astype(int) - plain.image).max(-1) > 15
+        assert brighter[bow.depth == 0].mean() > 0.04, hour
+
+
+def test_a_rainbow_is_an_arc_of_its_true_size_that_stands_still(scene):
+    """Its radius is 42 degrees, as that of all rainbows, about one middle whichever way the camera looks."""
+    middle = np.array(light_of(scene.spec, Conditions(hour=12.0), 0.0).bow)
+    for yaw in (0.0, 0.4):
+        camera = at(scene, 0.0, 0.0, yaw, pitch=0.35)
+        plain, bow = look(scene, camera, hour=12.0, cloud=0.0), look(scene, camera, hour=12.0, cloud=0.0, rainbow=1.0)
+        v, u = np.nonzero((bow.image[..., 1].astype(int) - plain.image[..., 1] > 15) & (bow.depth == 0))
+        rays = np.stack([u + 0.5, v + 0.5, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ camera[:3, :3].T
+        angles = np.degrees(np.arccos(rays @ middle / np.linalg.norm(rays, axis=1)))
+        assert len(angles) > 300
+        assert np.median(angles) == pytest.approx(42.0, abs=0.5)
+        assert np.ptp(angles) < 7.0
