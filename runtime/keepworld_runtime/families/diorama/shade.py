@@ -93,17 +93,24 @@ def shadow_rays(
     return count
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def thickness(y: float, mist_height: float) -> float:
+    """How thick the air is at a height, of what it is at height 0."""
+    return min(math.exp(y / mist_height), 1.5)
+
+
 @njit(forceinline=True, cache=True, nogil=True, error_model="numpy", fastmath=True)
 def fogged(
-    r: float, g: float, b: float, y0: float, x: float, y: float, z: float, distance: float, light: Light
+    r: float, g: float, b: float, low: float, x: float, y: float, z: float, distance: float, light: Light
 ) -> tuple[float, float, float, float]:
-    """Put `distance` metres of air, along unit (x, y, z) from height `y0`, before a colour; also how much it hides."""
+    """Put `distance` metres of air, along unit (x, y, z), before a colour; also how much it hides.
+
+    low: how thick the air is where the ray begins, as `thickness` says.
+    """
     # Fog thins out exponentially upwards; the integral along a straight ray is closed.
     rise = -y * distance / light.mist_height
     thin = (1.0 - math.exp(-rise)) / rise if abs(rise) > 1e-3 else 1.0 - 0.5 * rise
-    amount = 1.0 - math.exp(
-        -light.fog_density * distance * clamp(thin, 0.0, 4.0) * min(math.exp(y0 / light.mist_height), 1.5)
-    )
+    amount = 1.0 - math.exp(-light.fog_density * distance * clamp(thin, 0.0, 4.0) * low)
     towards = max(x * light.sun[0] + y * light.sun[1] + z * light.sun[2], 0.0)
     glow = 0.22 * towards**5
     fr = light.fog[0] + light.sun_colour[0] * glow
@@ -144,9 +151,13 @@ def shade(
         rgb: [N, 3] written. mirror: [N] written: how much of what `mirror_dirs` [N, 3] sees is to be added.
     """
     corner = np.empty(CORNER_SIZE)
+    y0, low = 0.0, 1.0  # most rays begin at one height
     for i in range(len(t)):
         if owner[i] != me:
             continue
+        if origins[i, 1] != y0:
+            y0 = origins[i, 1]
+            low = thickness(y0, light.mist_height)
         mirror[i] = 0.0
         dx, dy, dz = dirs[i, 0], dirs[i, 1], dirs[i, 2]
         length = math.sqrt(dx * dx + dy * dy + dz * dz)
@@ -218,7 +229,7 @@ def shade(
             )
             lr, lg, lb = _lamplight(x, y, z, 0.0, -1.0, 0.0, lamps)
             r, g, b = r + 0.05 * lr, g + 0.05 * lg, b + 0.05 * lb
-            r, g, b, hidden = fogged(r, g, b, origins[i, 1], dx, dy, dz, distance, light)
+            r, g, b, hidden = fogged(r, g, b, low, dx, dy, dz, distance, light)
             rgb[i, 0], rgb[i, 1], rgb[i, 2] = r, g, b
             mirror[i] = fresnel * (1.0 - hidden)
             continue
@@ -257,7 +268,7 @@ def shade(
                 k = 2.0 * facing
                 rr, rg, rb = gradient(dx + k * nx, min(dy + k * ny, -0.02), dz + k * nz, light)
                 r, g, b = r + sheen * rr, g + sheen * rg, b + sheen * rb
-        r, g, b, hidden = fogged(r, g, b, origins[i, 1], dx, dy, dz, distance, light)
+        r, g, b, hidden = fogged(r, g, b, low, dx, dy, dz, distance, light)
         rgb[i, 0], rgb[i, 1], rgb[i, 2] = r, g, b
 
 
