@@ -230,11 +230,25 @@ def reuse_samples(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def merge_samples(
-    index: NDArray[np.int32], samples: F32, t: F32, prim: NDArray[np.int32], picture: F32, depth: F32, share: F32
+    index: NDArray[np.int32],
+    samples: F32,
+    t: F32,
+    prim: NDArray[np.int32],
+    owner: NDArray[np.uint8],
+    moving: int,
+    picture: F32,
+    depth: F32,
+    share: F32,
+    touched: NDArray[np.uint8],
 ) -> None:
     """Average extra samples [N * S, 3] into pixels of `picture` [H * W, 3], in place.
 
-    share: [H * W] written where there are samples: how many of a pixel's samples lie on its centre's surface.
+    Args:
+        index: [N] pixels.
+        samples, t, prim, owner: [N * S, ...] their colours and what they hit; `moving` is the owner that moves.
+        picture, depth: [H * W, ...].
+        share: [H * W] written where there are samples: how many of a pixel's samples lie on its centre's surface.
+        touched: [H * W] set to 1 where a sample hit what moves, as at its outline.
     """
     extra = len(samples) // max(len(index), 1)
     for n in range(len(index)):
@@ -247,6 +261,8 @@ def merge_samples(
             picture[pixel, c] = total / (extra + 1)
         for s in range(extra):
             k = n * extra + s
+            if prim[k] >= 0 and owner[k] == moving:
+                touched[pixel] = 1
             there = t[k] if prim[k] >= 0 else 0.0
             if (there > 0.0) == (depth[pixel] > 0.0) and abs(there - depth[pixel]) <= _SAME_DEPTH * depth[pixel]:
                 same += 1.0
@@ -261,19 +277,24 @@ def label(
     normal: F32,
     body: NDArray[np.uint8],
     share: F32,
+    touched: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     confidence: NDArray[np.uint8],
     codes: tuple[int, int, int],
 ) -> None:
-    """Label rows of pixels [R, W] from row `first`, and say how sure they are. codes: sky, moving, body that moves."""
+    """Label rows of pixels [R, W] from row `first`, and say how sure they are. codes: sky, moving, body that moves.
+
+    A pixel moves if its centre or one of its samples (`touched` [R, W]) shows something that does.
+    """
     m = rays_from_pixels
     rows, width = depth.shape
     for y in range(rows):
         for x in range(width):
+            moves = codes[1] if touched[y, x] else 0
             if depth[y, x] <= 0.0:
-                labels[y, x], confidence[y, x] = codes[0], int(share[y, x] * 255.0 + 0.5)
+                labels[y, x], confidence[y, x] = codes[0] | moves, int(share[y, x] * 255.0 + 0.5)
                 continue
-            labels[y, x] = codes[1] if body[y, x] == codes[2] else 0
+            labels[y, x] = codes[1] if body[y, x] == codes[2] else moves
             px, py, across, squared = x + 0.5, first + y + 0.5, 0.0, 0.0
             for c in range(3):
                 d = m[c, 0] * px + m[c, 1] * py + m[c, 2]

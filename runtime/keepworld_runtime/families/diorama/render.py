@@ -89,6 +89,7 @@ class _Maps:
         self.face = np.empty((height, width), np.int32)
         self.body = np.empty((height, width), np.uint8)
         self.share = np.empty((height, width), np.float32)
+        self.touched = np.empty((height, width), np.uint8)
 
 
 class _Frame:
@@ -127,7 +128,7 @@ class _Frame:
         first, rows = band
         there = slice(first, first + rows)
         static, maps = self._view.bodies[STATIC], self._maps
-        maps.share[there] = 1.0
+        maps.share[there], maps.touched[there] = 1.0, 0
         index = np.empty(rows * self._width, np.int32)
         index = index[
             : antialias.find_edges(
@@ -153,6 +154,7 @@ class _Frame:
             maps.normal[there],
             maps.body[there],
             maps.share[there],
+            maps.touched[there],
             self.labels[there],
             self.confidence[there],
             _CODES,
@@ -187,8 +189,18 @@ class _Frame:
         if found:
             new = new[:found]
             samples[new] = self._view.light_up(origins[new], dirs[new], hits.only(new))
-        smoothed, share = maps.smoothed.reshape(-1, 3), maps.share.reshape(-1)
-        antialias.merge_samples(index, samples, hits.t, hits.prim, smoothed, self.depth.reshape(-1), share)
+        antialias.merge_samples(
+            index,
+            samples,
+            hits.t,
+            hits.prim,
+            hits.owner,
+            MOVING,
+            maps.smoothed.reshape(-1, 3),
+            self.depth.reshape(-1),
+            maps.share.reshape(-1),
+            maps.touched.reshape(-1),
+        )
 
     def _keep(self, first: int, dirs: F32, hits: Hits, rgb: F32) -> None:
         maps = self._maps
