@@ -31,14 +31,10 @@ def test_an_example_runs_and_is_under_eighty_lines(name: str, tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
-
-
-def test_what_the_artist_keeps_is_there(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, EXAMPLES / "02_keep.py", *SMALL["02_keep.py"]], cwd=tmp_path, check=True, capture_output=True
-    )
-    kept = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert kept >= {"capture", "abbey.splat.ply", "abbey.glb", "report.html"}
+    if name == "02_keep.py":
+        assert {path.name for path in (tmp_path / "kept").iterdir()} >= {
+            "capture", "abbey.splat.ply", "abbey.glb", "report.html",
+        }  # fmt: skip
 
 
 def test_the_readme_has_ten_lines_for_each_of_the_three_users() -> None:

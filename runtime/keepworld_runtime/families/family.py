@@ -144,7 +144,7 @@ class FrameData:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Surface:
-    """A world's lasting geometry: vertices [V, 3] float64 in the session's frame, faces [F, 3] int32, anticlockwise from outside."""
+    """A world's lasting geometry: vertices [V, 3] float64, the session's frame; faces [F, 3], anticlockwise from outside."""
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int32]

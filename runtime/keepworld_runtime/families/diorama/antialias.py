@@ -234,8 +234,7 @@ def merge_samples(
     samples: F32,
     t: F32,
     prim: NDArray[np.int32],
-    owner: NDArray[np.uint8],
-    moving: int,
+    moved: NDArray[np.uint8],
     picture: F32,
     depth: F32,
     share: F32,
@@ -245,10 +244,11 @@ def merge_samples(
 
     Args:
         index: [N] pixels.
-        samples, t, prim, owner: [N * S, ...] their colours and what they hit; `moving` is the owner that moves.
+        samples, t, prim: [N * S, ...] their colours and what they hit.
+        moved: [N * S] whether anything moving has a part in that.
         picture, depth: [H * W, ...].
         share: [H * W] written where there are samples: how many of a pixel's samples lie on its centre's surface.
-        touched: [H * W] set to 1 where a sample hit what moves, as at its outline.
+        touched: [H * W] set to 1 where that is so of a sample.
     """
     extra = len(samples) // max(len(index), 1)
     for n in range(len(index)):
@@ -261,7 +261,7 @@ def merge_samples(
             picture[pixel, c] = total / (extra + 1)
         for s in range(extra):
             k = n * extra + s
-            if prim[k] >= 0 and owner[k] == moving:
+            if moved[k]:
                 touched[pixel] = 1
             there = t[k] if prim[k] >= 0 else 0.0
             if (there > 0.0) == (depth[pixel] > 0.0) and abs(there - depth[pixel]) <= _SAME_DEPTH * depth[pixel]:
@@ -275,26 +275,31 @@ def label(
     rays_from_pixels: NDArray[np.float64],
     depth: F32,
     normal: F32,
-    body: NDArray[np.uint8],
+    moved: NDArray[np.uint8],
     share: F32,
     touched: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     confidence: NDArray[np.uint8],
-    codes: tuple[int, int, int],
+    codes: tuple[int, int],
 ) -> None:
-    """Label rows of pixels [R, W] from row `first`, and say how sure they are. codes: sky, moving, body that moves.
+    """Label rows of pixels [R, W] from row `first`, and say how sure they are. codes: sky, moving.
 
-    A pixel moves if its centre or one of its samples (`touched` [R, W]) shows something that does.
+    A pixel moves if something that does has a part in its centre's colour (`moved` [H, W], of the whole picture), in one of
+    its samples (`touched` [R, W]), or in a pixel beside it, from which samples may have taken their colour.
     """
     m = rays_from_pixels
     rows, width = depth.shape
     for y in range(rows):
         for x in range(width):
-            moves = codes[1] if touched[y, x] else 0
+            is_moving = touched[y, x] != 0
+            for a in range(max(first + y - 1, 0), min(first + y + 2, len(moved))):
+                for c in range(max(x - 1, 0), min(x + 2, width)):
+                    is_moving |= moved[a, c] != 0
+            moves = codes[1] if is_moving else 0
             if depth[y, x] <= 0.0:
                 labels[y, x], confidence[y, x] = codes[0] | moves, int(share[y, x] * 255.0 + 0.5)
                 continue
-            labels[y, x] = codes[1] if body[y, x] == codes[2] else moves
+            labels[y, x] = moves
             px, py, across, squared = x + 0.5, first + y + 0.5, 0.0, 0.0
             for c in range(3):
                 d = m[c, 0] * px + m[c, 1] * py + m[c, 2]

@@ -20,12 +20,12 @@ from keepworld_runtime.families.diorama.rows import Rows, rows_of
 from keepworld_runtime.families.diorama.scene import Scene, build_scene
 from keepworld_runtime.families.diorama.sky import light_of
 from keepworld_runtime.families.diorama.spec import Conditions, Moment, Part, SceneSpec
-from keepworld_runtime.families.diorama.view import MOVING, STATIC, View
+from keepworld_runtime.families.diorama.view import STATIC, View
 from keepworld_runtime.families.family import Label
 
 F32 = NDArray[np.float32]
 _BAND_ROWS = 24
-_CODES = (int(Label.SKY), int(Label.MOVING), MOVING)
+_CODES = (int(Label.SKY), int(Label.MOVING))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,6 +89,7 @@ class _Maps:
         self.face = np.empty((height, width), np.int32)
         self.body = np.empty((height, width), np.uint8)
         self.share = np.empty((height, width), np.float32)
+        self.moved = np.empty((height, width), np.uint8)
         self.touched = np.empty((height, width), np.uint8)
 
 
@@ -120,7 +121,9 @@ class _Frame:
         antialias.camera_rays(first, rows, self._width, self._rays_from_pixels, dirs)
         origins = self._eyes[: len(dirs)]
         hits = self._view.cast(origins, dirs, self._rows[rows].order)
-        rgb = self._view.light_up(origins, dirs, hits, self._rows[rows])
+        rgb, self._maps.moved.reshape(-1)[first * self._width :][: len(dirs)] = self._view.light_up(
+            origins, dirs, hits, self._rows[rows]
+        )
         self._keep(first, dirs, hits, rgb)
 
     def finish(self, band: tuple[int, int]) -> None:
@@ -152,7 +155,7 @@ class _Frame:
             self._rays_from_pixels,
             self.depth[there],
             maps.normal[there],
-            maps.body[there],
+            maps.moved,
             maps.share[there],
             maps.touched[there],
             self.labels[there],
@@ -168,7 +171,7 @@ class _Frame:
         origins = self._eyes[:count]
         hits = self._view.cast(origins, dirs)
         static, maps = self._view.bodies[STATIC], self._maps
-        new = np.empty(count, np.int32)
+        new, moved = np.empty(count, np.int32), np.zeros(count, np.uint8)
         found = antialias.reuse_samples(
             index,
             antialias.OFFSETS,
@@ -188,14 +191,13 @@ class _Frame:
         )
         if found:
             new = new[:found]
-            samples[new] = self._view.light_up(origins[new], dirs[new], hits.only(new))
+            samples[new], moved[new] = self._view.light_up(origins[new], dirs[new], hits.only(new))
         antialias.merge_samples(
             index,
             samples,
             hits.t,
             hits.prim,
-            hits.owner,
-            MOVING,
+            moved,
             maps.smoothed.reshape(-1, 3),
             self.depth.reshape(-1),
             maps.share.reshape(-1),

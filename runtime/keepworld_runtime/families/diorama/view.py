@@ -13,6 +13,7 @@ from keepworld_runtime.families.diorama.sky import Light
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
 STATIC, LASTING, MOVING = 0, 1, 2  # the bodies of a view
 
 
@@ -37,22 +38,29 @@ class View:
                 body.tracer.find(origins, dirs, order, number, hits)
         return hits
 
-    def light_up(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None = None) -> F32:
-        """The developed, linear colours [N, 3] that rays bring back. rows: what their rows are, if they are whole ones."""
-        rgb, mirror, mirror_dirs = self._shade(origins, dirs, hits, rows)
+    def light_up(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None = None) -> tuple[F32, U8]:
+        """The developed, linear colours [N, 3] that rays bring back, and whether anything moving had a part in them [N].
+
+        What moves has a part where it is hit, where its shadow falls, and where either is mirrored. rows: what the rays'
+        rows are, if they are whole ones.
+        """
+        rgb, moved, mirror, mirror_dirs = self._shade(origins, dirs, hits, rows)
         starts, towards, index = _room_for(len(dirs))
         found = shade.collect_mirrors(origins, dirs, hits.t, mirror, mirror_dirs, starts, towards, index)
         if found:
             starts, towards, index = starts[:found], towards[:found], index[:found]
-            seen, _, _ = self._shade(starts, towards, self.cast(starts, towards), None)
+            seen, mirrored, _, _ = self._shade(starts, towards, self.cast(starts, towards), None)
             rgb[index] += mirror[index, None] * seen
+            moved[index] |= mirrored
         shade.develop(rgb, self.light, rgb)
-        return rgb
+        return rgb, moved
 
-    def _shade(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None) -> tuple[F32, F32, F32]:
-        """Colours [N, 3] before development; how much [N] of what is seen along directions [N, 3] is to be added."""
+    def _shade(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None) -> tuple[F32, U8, F32, F32]:
+        """Colours [N, 3] before development; whether anything moving has a part in them [N]; how much [N] of what is seen
+        along directions [N, 3] is to be added."""
         count = len(dirs)
         rgb, lit = np.zeros((count, 3), np.float32), self._lit(origins, dirs, hits, rows)
+        moved = self._cast_moving_shadows(origins, dirs, hits, lit)
         mirror, mirror_dirs = np.zeros(count, np.float32), np.empty((count, 3), np.float32)
         for number, body in enumerate(self.bodies):
             if number != STATIC and body.tracer is None:
@@ -77,10 +85,30 @@ class View:
                 mirror,
                 mirror_dirs,
             )
-        return rgb, mirror, mirror_dirs
+        return rgb, moved, mirror, mirror_dirs
 
-    def _lit(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None) -> NDArray[np.uint8]:
-        """Whether the key light reaches [N] what rays hit.
+    def _cast_moving_shadows(self, origins: F32, dirs: F32, hits: Hits, lit: U8) -> U8:
+        """Put out the light, in `lit` [N], where what moves stands in its way; gives where rays hit that or its shadow [N].
+
+        It is a step of its own, so that the rest of the world is lit as if nothing moved.
+        """
+        moved = ((hits.owner == MOVING) & (hits.prim >= 0)).astype(np.uint8)
+        tracer = self.bodies[MOVING].tracer
+        if tracer is None:
+            return moved
+        starts, towards, index = _room_for(len(dirs))
+        found = shade.shadow_rays(
+            origins, dirs, hits.t, hits.Ng, hits.prim, self.light.key, None, 0, 0, lit, starts, towards, index
+        )
+        free = np.ones(found, np.uint8)
+        tracer.block(starts[:found], towards[:found], FAR, free)
+        facing = index[:found]
+        moved[facing] |= lit[facing] & (1 - free)
+        lit[facing] &= free
+        return moved
+
+    def _lit(self, origins: F32, dirs: F32, hits: Hits, rows: Rows | None) -> U8:
+        """Whether the key light reaches [N] what rays hit, past what does not move.
 
         In whole rows every fourth pixel is asked for first, then those in the middle of four, then the rest; see
         `shade.shadow_rays`.
@@ -97,7 +125,7 @@ class View:
                 origins, dirs, hits.t, hits.Ng, hits.prim, key, order, across, along, lit, starts, towards, index
             )
             free = np.ones(found, np.uint8)
-            for body in self.bodies:
+            for body in self.bodies[:MOVING]:
                 if body.tracer is not None:
                     body.tracer.block(starts[:found], towards[:found], FAR, free)
             lit[index[:found]] = free
