@@ -7,7 +7,6 @@ import time
 
 from keepworld.frames import Chunk
 
-
 LOG_EVERY_S = 5.0
 
 
