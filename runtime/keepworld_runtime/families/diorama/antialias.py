@@ -290,11 +290,14 @@ def label(
     m = rays_from_pixels
     rows, width = depth.shape
     for y in range(rows):
+        top, bottom = max(first + y - 1, 0), min(first + y + 2, len(moved))
+        is_calm = not moved[top:bottom].any()
         for x in range(width):
             is_moving = touched[y, x] != 0
-            for a in range(max(first + y - 1, 0), min(first + y + 2, len(moved))):
-                for c in range(max(x - 1, 0), min(x + 2, width)):
-                    is_moving |= moved[a, c] != 0
+            if not is_calm:
+                for a in range(top, bottom):
+                    for c in range(max(x - 1, 0), min(x + 2, width)):
+                        is_moving |= moved[a, c] != 0
             moves = codes[1] if is_moving else 0
             if depth[y, x] <= 0.0:
                 labels[y, x], confidence[y, x] = codes[0] | moves, int(share[y, x] * 255.0 + 0.5)
