@@ -23,7 +23,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +70,7 @@ class Provenance:
 
 
 class CaptureWriter:
-    """Writes a capture as the walk goes.
+    """Writes a capture as the walk goes. The folder is made with the first chunk: a walk that never began leaves nothing.
 
     Raises:
         CaptureError: the folder already holds something.
@@ -84,15 +83,6 @@ class CaptureWriter:
             raise CaptureError(
                 f"{self.folder} already exists and is not an empty folder; choose another name or remove it"
             )
-        for name in ("frames", "depth", "labels", "masks", "confidence"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        about = {
-            "format": FORMAT,
-            **asdict(provenance),
-            "axes": "opencv: x right, y down, z forward; c2w",
-            "depth_unit": "millimetre",
-        }
-        write_atomically(self.folder / "capture.json", json.dumps(about, indent=1).encode())
         self._transforms: list[dict[str, object]] = []
 
     def append(self, chunk: Chunk) -> None:
@@ -101,6 +91,8 @@ class CaptureWriter:
         Raises:
             CaptureError: a frame is not of the capture's size.
         """
+        if not self._transforms:
+            self._begin()
         for frame in chunk.frames:
             self._write_frame(frame)
         line = {
@@ -125,6 +117,13 @@ class CaptureWriter:
             _transform(frame.number, frame.camera, has_depth=frame.depth is not None) for frame in chunk.frames
         ]
         write_atomically(self.folder / "transforms.json", _transforms_json(self.provenance, self._transforms))
+
+    def _begin(self) -> None:
+        for name in ("frames", "depth", "labels", "masks", "confidence"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        axes = {"axes": "opencv: x right, y down, z forward; c2w", "depth_unit": "millimetre"}
+        about = {"format": FORMAT, **asdict(self.provenance), **axes}
+        write_atomically(self.folder / "capture.json", json.dumps(about, indent=1).encode())
 
     def _write_frame(self, frame: Frame) -> None:
         about, name = self.provenance, f"{frame.number:06d}"
@@ -282,35 +281,6 @@ class Capture:
         self.frames += frames
         self.controls += controls
         self.events += events
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Self:
-        """Open a capture; the same as calling the class."""
-        return cls(folder)
-
-    def export(
-        self,
-        *paths: str | Path,
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        truth: str | Path | None = None,
-        report: str | Path | None = None,
-        progress: bool = False,
-    ) -> Exported:
-        """Turn the walk into 3D files; blocks until they are written and measured. Ctrl-C ends it.
-
-        Args:
-            paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
-            holdout, voxel, max_depth, truth, report: see `keepworld.export.Options`.
-            progress: show one line on a terminal.
-
-        Raises:
-            ExportError: it failed; says why.
-            MissingExtraError: the exporters are not installed.
-        """
-        options = Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report)
-        return export(self.folder, paths, options, progress=progress)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
