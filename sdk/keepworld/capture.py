@@ -282,6 +282,30 @@ class Capture:
         self.controls += controls
         self.events += events
 
+    def export(
+        self,
+        *paths: str | Path,
+        holdout: int | None = None,
+        voxel: float | None = None,
+        max_depth: float | None = None,
+        truth: str | Path | None = None,
+        report: str | Path | None = None,
+        progress: bool = False,
+    ) -> Exported:
+        """Turn the walk into 3D files; blocks until they are written and measured. Ctrl-C ends it.
+
+        Args:
+            paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
+            holdout, voxel, max_depth, truth, report: see `keepworld.export.Options`.
+            progress: show one line on a terminal.
+
+        Raises:
+            ExportError: it failed; says why.
+            MissingExtraError: the exporters are not installed.
+        """
+        options = Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report)
+        return export(self.folder, paths, options, progress=progress)
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: into a temporary neighbour first, then renamed."""
