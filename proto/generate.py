@@ -4,8 +4,8 @@
 # ///
 """Generate sdk/keepworld/v1 from the .proto files, with a generator pinned apart from the project's environment.
 
-    uv run proto/generate.py            or: python proto/generate.py --venv   (makes a throw-away environment by itself)
-    uv run proto/generate.py --check    fail if what is committed is not what the .proto files give
+uv run proto/generate.py            or: python proto/generate.py --venv   (makes a throw-away environment by itself)
+uv run proto/generate.py --check    fail if what is committed is not what the .proto files give
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def main() -> int:
     """Generate, or with --check compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is committed and write nothing")
-    parser.add_argument("--venv", action="store_true", help="install the pinned generator into a throw-away environment first")
+    parser.add_argument(
+        "--venv", action="store_true", help="install the pinned generator into a throw-away environment first"
+    )
     options = parser.parse_args()
     if options.venv:
         return run_in_own_environment(["--check"] if options.check else [])
