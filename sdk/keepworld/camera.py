@@ -42,7 +42,6 @@ class Convention:
         world: [3, 3] takes our world coordinates (x right, y down, z forward) to theirs.
         camera: [3, 3] takes our camera axes to theirs.
         scale: their units a metre (Unreal counts centimetres: 100).
-        left_handed: whether their world is left-handed, so that meshes change their winding on the way.
     """
 
     world: NDArray[np.float64]
@@ -51,7 +50,7 @@ class Convention:
 
     @property
     def left_handed(self) -> bool:
-        """Whether the world's axes are a left-handed triple."""
+        """Whether the world's axes are a left-handed triple, so that meshes change their winding on the way."""
         return bool(np.linalg.det(self.world) < 0)
 
 

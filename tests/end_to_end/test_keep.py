@@ -65,3 +65,25 @@ def test_an_interrupted_capture_can_be_read_and_exported(tmp_path: Path) -> None
     )
     assert done.returncode == OK, done.stderr
     assert (tmp_path / "scene.points.ply").stat().st_size > 10_000
+
+
+def test_shots_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "shots.jsonl"
+    shot = {
+        "prompt": "lake",
+        "seed": 2,
+        "size": "128x72",
+        "mode": "fly",
+        "walk": "up 0.5s",
+        "events": [{"text": "dusk", "at_s": 0}],
+    }
+    file.write_text(json.dumps({"name": "a", **shot}) + "\n" + json.dumps({"name": "b", **shot}) + "\n")
+    for _ in range(2):  # the second time they are there
+        assert main(["run", str(file), "--out", str(tmp_path / "out"), "--json"]) == OK
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [(Path(entry["folder"]).name, entry["frames"], entry["seed"]) for entry in told] == [
+            ("a", 13, 2),
+            ("b", 13, 2),
+        ]
+    first, second = (Capture(tmp_path / "out" / name) for name in "ab")
+    assert all((x.image() == y.image()).all() for x, y in zip(first.frames, second.frames, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keepworld import shots
+from keepworld.capture import Capture
 from keepworld.cli import OK, add_url_argument, command_parser
 from keepworld.cli.capture import report
 from keepworld.sync import Client
@@ -32,7 +33,9 @@ def main(arguments: list[str]) -> int:
         for number, shot in enumerate(todo, 1):
             folder = options.out / shot.name
             if (folder / "capture.json").exists():
-                print(f"{folder} is there already")
+                if not options.json:
+                    print(f"{folder} is there already")
+                report(Capture(folder), as_json=options.json)
                 continue
             if not options.json:
                 print(f"[{number}/{len(todo)}] {shot.name}: {shot.prompt}")
