@@ -223,8 +223,11 @@ async def test_nothing_is_left_after_closing(address: str) -> None:
     await _walk_repeatedly(address, 8)
     before = _held()
     await _walk_repeatedly(address, 8)
-    after = _held()
-    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
+    # gRPC closes a channel's sockets in its own time, so a few may be open at either moment; a leak would show eightfold.
+    slack = (0, 0, 4)
+    async with asyncio.timeout(10):
+        while any(now > then + more for now, then, more in zip(_held(), before, slack, strict=True)):
+            await asyncio.sleep(0.05)
 
 
 async def _walk_repeatedly(address: str, times: int) -> None:
