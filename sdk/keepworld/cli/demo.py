@@ -76,7 +76,7 @@ def keep(shot: Shot, folder: Path, *, quiet: bool) -> Exported:
         say("4/4  exporting: video, point cloud, mesh, splats, report")
         exported = capture.export(folder, truth=truth, progress=not quiet)
     say(f"\ndone in {time.monotonic() - started:.0f} s")
-    for path in exported.paths:
+    for path in (*exported.paths, folder / "report.html"):
         say(f"  {path}  {path.stat().st_size / 1e6:.1f} MB")
     say(_fidelity(exported))
     say(
