@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from keepworld.capture import Capture, CapturedFrame, write_atomically
+from keepworld.capture import Capture, CapturedFrame
 from keepworld.errors import ExportError
+from keepworld.files import whole_file, write_atomically
 
 from keepworld_exporters import manifest
 from keepworld_exporters.compose import compose
@@ -181,20 +179,6 @@ def _target(frame: CapturedFrame) -> Target:
     view = load_view(frame)
     mask = (view.depth > 0).astype(np.float32)
     return Target(image=view.image, mask=mask, viewmat=view.viewmat, K=view.K)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A place to write a file that takes `path`'s name when it is finished, and is removed if it is not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        yield Path(name)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _stage_weights(wanted: set[str], plan: Plan, film: bool) -> dict[str, float]:

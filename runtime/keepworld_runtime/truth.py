@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from keepworld.files import write_atomically
 
 from keepworld_runtime.families import load_family
 from keepworld_runtime.families.family import Surface, WorldSpec
@@ -54,13 +55,6 @@ def surface_of(capture: Path) -> Surface:
     return surface
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
 def main() -> int:
     """Run `python -m keepworld_runtime.truth`; the exit status is 0, or 1 with a line that says what is wrong."""
     parser = argparse.ArgumentParser(
@@ -76,7 +70,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         surface = surface_of(arguments.capture)
-        write_whole(arguments.out, ply_bytes(surface))
+        write_atomically(arguments.out, ply_bytes(surface))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -31,6 +30,7 @@ from keepworld import png
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w
 from keepworld.errors import CaptureError
 from keepworld.export import Exported, Options, export
+from keepworld.files import write_atomically
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
 from keepworld.motion import Control
 
@@ -305,19 +305,6 @@ class Capture:
         """
         options = Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report)
         return export(self.folder, paths, options, progress=progress)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: into a temporary neighbour first, then renamed."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from keepworld.capture import Capture, CaptureWriter, write_atomically
+from keepworld.capture import Capture, CaptureWriter
 from keepworld.errors import CaptureError
+from keepworld.files import write_atomically
 from keepworld.frames import Label
 
 from tests import scenes
