@@ -1,0 +1,1 @@
+"""What families that make worlds as latents have in common."""

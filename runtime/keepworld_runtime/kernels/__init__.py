@@ -1,0 +1,1 @@
+"""The few operations that have faster forms than plain torch."""

@@ -1,0 +1,1 @@
+"""What the learned families' networks are made of."""

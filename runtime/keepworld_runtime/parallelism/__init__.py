@@ -1,0 +1,1 @@
+"""Spreading one model over several processes."""
