@@ -8,8 +8,10 @@ keeps the few bytes of `World.state` after each, and can make the same world aga
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntFlag
+from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +37,8 @@ class Capabilities:
         rates: how fast full deflection is.
         sizes: the offered (width, height), the default first; any other within `max_pixels` works if `any_size`.
         size_multiple: width and height are multiples of this.
+        takes_image: whether a world can begin with a given picture.
+        takes_clip: whether a world can go on from given frames.
         vocabulary: heading -> words, for families that understand a fixed vocabulary; empty for those that read anything.
         events: heading -> example phrases of what can be asked for during the walk.
     """
@@ -59,6 +63,8 @@ class Capabilities:
     group_frames: int = 4
     max_prompt_chars: int = 2000
     has_depth: bool
+    takes_image: bool = False
+    takes_clip: bool = False
     vocabulary: Mapping[str, tuple[str, ...]]
     events: Mapping[str, tuple[str, ...]]
 
@@ -79,15 +85,39 @@ class Reading:
     ignored: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Clip:
+    """Frames that a world goes on from: its first frame follows the last of them.
+
+    Attributes:
+        frames: [N, H, W, 3] uint8, sRGB, of any size.
+        c2ws: [N, 4, 4] camera to world, float64, OpenCV axes, the family's units; None: the camera stands still.
+    """
+
+    frames: NDArray[np.uint8]
+    c2ws: NDArray[np.float64] | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldSpec:
-    """What a session asks for. Two worlds of one spec and version are the same to the byte."""
+    """What a session asks for. Two worlds of one spec and version are the same to the byte.
+
+    Attributes:
+        prompt: the world in words.
+        seed: which of the worlds of these words.
+        width, height: of its frames, pixels.
+        mode: the way of moving.
+        image: [H, W, 3] uint8, sRGB, of any size: what the first frame shows; None: the family's choice.
+        clip: what it goes on from; such a world's chunk 0 has as many frames as every other.
+    """
 
     prompt: str
     seed: int
     width: int
     height: int
     mode: str
+    image: NDArray[np.uint8] | None = field(default=None, compare=False)
+    clip: Clip | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,18 +180,43 @@ class Surface:
     faces: NDArray[np.int32]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WorldState:
+    """A world after a whole chunk, to be kept.
+
+    Attributes:
+        head: what changes with every chunk; small.
+        parts: name -> bytes that never change under that name, such as a chunk's latents: sent and stored once.
+    """
+
+    head: bytes
+    parts: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class BrokenChunkError(Exception):
+    """A chunk came out as nothing that can be shown: not-a-number, or black throughout. Doing it again changes nothing."""
+
+
 class World(Protocol):
     """One session's world."""
 
+    def prepare(self, event: Event) -> None:
+        """Do beforehand what `event` will need, on any thread; the request that brings it waits for that."""
+        ...
+
     def next_chunk(self, request: ChunkRequest) -> Iterator[FrameData]:
-        """Draw a chunk, giving each frame, in order, as soon as it exists. State moves on only when all have been given."""
+        """Draw a chunk, giving each frame, in order, as soon as it exists. State moves on only when all have been given.
+
+        Raises:
+            BrokenChunkError: it came out broken; no broken frame is given.
+        """
         ...
 
-    def state(self) -> bytes:
-        """All that `restore` needs to go on after the last whole chunk; small."""
+    def state(self) -> WorldState:
+        """All that `restore` needs to go on after the last whole chunk."""
         ...
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: WorldState) -> None:
         """Become the world that `state` came from, opened with the same spec."""
         ...
 
@@ -178,8 +233,48 @@ class Model(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyOptions:
+    """How a family shall be run.
+
+    Attributes:
+        checkpoint: the folder that its weights lie in; None for families that have none.
+        variant: which of a model's released weights; None: the family's choice.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        dtype: "float32", "bfloat16", or "auto" for what the device is fast with.
+        offload: "none", "encoders" (text and image encoders leave the device after use) or "blocks" (the network's blocks
+            too are brought in one by one): less memory, more time.
+        memory: the policy that chooses what a view sees again; None: the one that the model was trained with.
+        kernels: optional kernels to use where they are installed, in order of preference, such as "flash-attn".
+    """
+
+    checkpoint: Path | None = None
+    variant: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    offload: str = "none"
+    memory: str | None = None
+    kernels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in a group of processes a model is loaded, and how they find each other.
+
+    Attributes:
+        rank, num_ranks: which of how many processes this is; all of them are asked the same, in the same order.
+        rendezvous: URL for `torch.distributed.init_process_group`; "" when there is one process.
+        num_threads: for drawing.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    rendezvous: str = ""
+    num_threads: int
+
+
 class Family(Protocol):
-    """A row of the table in `families/__init__.py`."""
+    """A row of the table in `families/__init__.py`, made by its module's `family(options)`."""
 
     capabilities: Capabilities
 
@@ -195,6 +290,10 @@ class Family(Protocol):
         """
         ...
 
-    def load(self, *, num_threads: int) -> Model:
-        """Load what drawing needs: weights, compiled kernels. Heavy; called once, in a worker."""
+    def load(self, place: Place) -> Model:
+        """Load what drawing needs: weights, compiled kernels. Heavy; called once, in each process of a worker group.
+
+        Raises:
+            ValueError: the family cannot be spread over so many processes.
+        """
         ...
