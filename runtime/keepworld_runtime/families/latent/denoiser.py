@@ -11,7 +11,6 @@ from keepworld_runtime.memory.context import Context
 from keepworld_runtime.memory.views import Views
 
 PromptT = TypeVar("PromptT")
-PromptT_contra = TypeVar("PromptT_contra", contravariant=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,9 +34,9 @@ class ChunkInput(Generic[PromptT]):
     image: Tensor | None
 
 
-class Denoiser(Protocol[PromptT_contra]):
+class Denoiser(Protocol[PromptT]):
     """A network with its sampler, for one world. `PromptT` is what it makes of a text beforehand."""
 
-    def denoise(self, chunk: ChunkInput[PromptT_contra]) -> Tensor:
+    def denoise(self, chunk: ChunkInput[PromptT]) -> Tensor:
         """Make the latents [1, C, T, h, w] of a chunk; equal inputs give equal latents, whatever was made before."""
         ...
