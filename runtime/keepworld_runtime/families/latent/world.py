@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -222,12 +222,9 @@ class LatentWorld(Generic[PromptT]):
             "c2w": _listed(self._c2w),
             "origin": _listed(self._origin),
             "last_viewmat": _listed(self._last_viewmat),
-            "events": [
-                {"start_s": each.start_s, "text": each.event.text, "ramp_s": each.event.ramp_s, "duration_s": each.event.duration_s}
-                for each in self._timeline.entries
-            ],
+            "events": [{"start_s": entry.start_s, **asdict(entry.event)} for entry in self._timeline.entries],
             "memory": base64.b64encode(memory.head).decode(),
-        }  # fmt: skip
+        }
         return WorldState(head=json.dumps(head, separators=(",", ":")).encode(), parts=memory.parts)
 
     def restore(self, state: WorldState) -> None:
