@@ -12,7 +12,7 @@ from torch import Tensor
 from keepworld_runtime.families.family import Clip
 from keepworld_runtime.families.latent.pictures import as_frames, fitted
 from keepworld_runtime.families.latent.walk import latent_cameras
-from keepworld_runtime.layers.vae import VideoCodec
+from keepworld_runtime.layers.vae import VideoVAE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,13 +31,13 @@ class LatentClip:
 
 
 def encode_clip(
-    clip: Clip, codec: VideoCodec, size: tuple[int, int], *, first_frames: int, chunk_frames: int
+    clip: Clip, vae: VideoVAE, size: tuple[int, int], *, first_frames: int, chunk_frames: int
 ) -> LatentClip:
     """Encode the newest frames of a clip that make whole chunks: a first one, and as many others as there are frames for.
 
     Args:
         clip: the frames; without cameras the camera stands still.
-        codec: encodes.
+        vae: encodes.
         size: width and height that the frames are made to fit.
         first_frames, chunk_frames: of a world's first chunk and of every other.
 
@@ -52,5 +52,5 @@ def encode_clip(
     cameras = np.repeat(np.eye(4)[None], kept, axis=0) if clip.c2ws is None else clip.c2ws[given - kept :]
     for number, c2w in enumerate(cameras):
         check_rigid(f"clip.c2ws[{given - kept + number}]", c2w)
-    latents = codec.encode(as_frames(frames))
+    latents = vae.encode(as_frames(frames))
     return LatentClip(latents, latent_cameras(list(cameras), is_first=True), frames[0])

@@ -35,7 +35,7 @@ from keepworld_runtime.families.latent.denoiser import ChunkInput
 from keepworld_runtime.families.latent.prompts import MAX_AT_ONCE, PromptTimeline
 from keepworld_runtime.families.latent.shelf import Shelf
 from keepworld_runtime.families.latent.walk import latent_cameras, walked
-from keepworld_runtime.layers.vae import DecoderState, VideoCodec, history_latents
+from keepworld_runtime.layers.vae import DecoderState, VideoVAE, history_latents
 from keepworld_runtime.memory.context import ContextMemory, MemoryState
 from keepworld_runtime.memory.views import Views
 from keepworld_runtime.sampling.latent_noise import latent_noise
@@ -65,7 +65,7 @@ class Dream(Generic[PromptT]):
 
     Attributes:
         dreamer: makes latents.
-        codec: between latents and frames.
+        vae: between latents and frames.
         memory: what is kept of the past.
         latent_shape: (C, h, w).
         K: [3, 3] normalised intrinsics of every frame.
@@ -74,7 +74,7 @@ class Dream(Generic[PromptT]):
     """
 
     dreamer: Dreamer[PromptT]
-    codec: VideoCodec
+    vae: VideoVAE
     memory: ContextMemory
     latent_shape: tuple[int, int, int]
     K: Floats
@@ -117,7 +117,7 @@ class LatentWorld(Generic[PromptT]):
 
     @torch.inference_mode()
     def _dreamt(self, request: ChunkRequest) -> Iterator[FrameData]:
-        decoder, self._decoder = self._up_to_date(), None  # until the chunk is whole, its cache counts for nothing
+        decoder = self._up_to_date()
         is_first = self._c2w is None
         timeline = self._timeline
         for event in request.events:
@@ -129,7 +129,7 @@ class LatentWorld(Generic[PromptT]):
         latents = self._latents(views, timeline, request)
         index = 0
         for latent in latents.split(1, dim=2):
-            frames, decoder = self._dream.codec.decode(latent, decoder)
+            frames, decoder = self._dream.vae.decode(latent, decoder)
             for image in _pixels(frames, request.chunk):
                 yield self._frame(index, image, cameras[index])
                 index += 1
@@ -141,15 +141,15 @@ class LatentWorld(Generic[PromptT]):
 
     def _up_to_date(self) -> DecoderState:
         """The decoder's cache after the last latent; before anything else, take in the clip that the world goes on from."""
-        memory, codec = self._dream.memory, self._dream.codec
+        memory, vae = self._dream.memory, self._dream.vae
         if self._decoder is not None:
             return self._decoder
         if self._dream.clip is not None and memory.num_latents == 0:
             self._take_in(self._dream.clip)
-        decoder = codec.initial_state()
+        decoder = vae.initial_state()
         if memory.num_latents:
-            for latent in memory.last(history_latents(codec)).split(1, dim=2):
-                _, decoder = codec.decode(latent, decoder)
+            for latent in memory.last(history_latents(vae)).split(1, dim=2):
+                _, decoder = vae.decode(latent, decoder)
         return decoder
 
     def _take_in(self, clip: LatentClip) -> None:
