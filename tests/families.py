@@ -1,8 +1,11 @@
 """A family for tests, `gradient`: every pixel is a closed form of seed, frame number and controls, and it misbehaves on request.
 
 Its prompt is a list of knobs: ``slow=0.2`` takes that many seconds a frame, ``crash=2`` kills the process while drawing
-chunk 2, ``hang=2`` never ends it, ``raise=2`` raises in it, ``at=5`` says at which frame of the chunk (0), and
-``once=/some/file`` makes it happen only once: the file is written before.
+chunk 2, ``hang=2`` never ends it, ``raise=2`` raises in it, ``break=2`` finds it broken, ``at=5`` says at which frame of the
+chunk (0), ``rank=1`` on which rank alone, and ``once=/some/file`` makes it happen only once: the file is written before.
+``prepared=/some/file`` gets a line for each event that is prepared, and ``awaits=2`` draws chunk 2 only when it has one.
+
+Its state has a part for each of the last chunks. A variant is its version; a checkpoint must be a folder that is there.
 """
 
 from __future__ import annotations
@@ -12,22 +15,30 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from keepworld.camera import PoseSource, Units, intrinsics
 from keepworld.motion import Rates
 from keepworld_runtime.families.family import (
+    BrokenChunkError,
     Capabilities,
     ChunkRequest,
+    Event,
+    Family,
+    FamilyOptions,
     FrameData,
+    Place,
     Reading,
     Surface,
     WorldSpec,
+    WorldState,
 )
 
 WIDTH, HEIGHT = 64, 48
 EVENTS = ("rain", "snow")
+PARTS_KEPT = 3
 
 
 class GradientFamily:
@@ -47,9 +58,15 @@ class GradientFamily:
         size_multiple=8,
         fov_x=math.radians(70),
         has_depth=True,
+        takes_image=True,
+        takes_clip=True,
         vocabulary={"knob": ("slow", "crash")},
         events={"weather": EVENTS},
     )
+
+    def __init__(self, options: FamilyOptions) -> None:
+        self.capabilities = replace(self.capabilities, version=options.variant or "1")
+        self._checkpoint = options.checkpoint
 
     def read_prompt(self, text: str) -> Reading:
         words = text.split()
@@ -61,24 +78,45 @@ class GradientFamily:
             raise ValueError(f"no such event; there are {', '.join(EVENTS)}")
         return Reading(used=(f"weather: {text}",), ignored=())
 
-    def load(self, *, num_threads: int) -> GradientModel:
-        return GradientModel()
+    def load(self, place: Place) -> GradientModel:
+        if self._checkpoint and not self._checkpoint.is_dir():
+            raise ValueError(f"no weights in {self._checkpoint}")
+        return GradientModel(place)
+
+
+def family(options: FamilyOptions) -> Family:
+    return GradientFamily(options)
 
 
 class GradientModel:
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
     def open(self, spec: WorldSpec) -> GradientWorld:
-        return GradientWorld(spec)
+        return GradientWorld(spec, self._place)
 
 
 class GradientWorld:
-    def __init__(self, spec: WorldSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: WorldSpec, place: Place) -> None:
+        told = GradientFamily.capabilities
+        self._capabilities = replace(told, first_chunk_frames=told.chunk_frames) if spec.clip else told
+        self._spec, self._place = spec, place
         self._knobs = dict(word.split("=", 1) for word in spec.prompt.split() if "=" in word)
         self._walked = 0.0  # forward deflection, summed over frames: what state has to carry
+        if spec.clip and spec.clip.c2ws is not None:
+            self._walked = float(spec.clip.c2ws[-1, 2, 3])
         self._events = 0
+        self._parts: dict[str, bytes] = {}
+
+    def prepare(self, event: Event) -> None:
+        if "prepared" in self._knobs:
+            with Path(self._knobs["prepared"]).open("a") as file:
+                file.write(f"{event.text}\n")
+        if self._knobs.get("prepare") == "raise":
+            raise RuntimeError("cannot be prepared")
 
     def next_chunk(self, request: ChunkRequest) -> Iterator[FrameData]:
-        first = GradientFamily.capabilities.first_frame_of(request.chunk)
+        first = self._capabilities.first_frame_of(request.chunk)
         walked, events = self._walked, self._events + len(request.events)
         for index, (control, pose) in enumerate(zip(request.controls, request.poses, strict=True)):
             if index == int(self._knobs.get("at", 0)):
@@ -88,31 +126,44 @@ class GradientWorld:
             c2w = np.eye(4) if pose is None else pose.copy()
             if pose is None:
                 c2w[2, 3] = walked
+            image = picture(self._spec, first + index, float(c2w[2, 3]), events)
+            if self._place.num_ranks > 1:
+                image[..., 1] = 10 * self._place.num_ranks + self._place.rank
             yield FrameData(
                 index=index,
                 c2w=c2w,
-                K=intrinsics(self._spec.width, self._spec.height, GradientFamily.capabilities.fov_x),
-                image=picture(self._spec, first + index, float(c2w[2, 3]), events),
+                K=intrinsics(self._spec.width, self._spec.height, self._capabilities.fov_x),
+                image=image,
                 depth=np.full((self._spec.height, self._spec.width), first + index, np.float32),
                 labels=np.full((self._spec.height, self._spec.width), index % 4, np.uint8),
                 confidence=None,
             )
         self._walked, self._events = walked, events
+        parts = {**self._parts, f"chunk {request.chunk}": f"walked {walked!r}".encode()}
+        self._parts = dict(list(parts.items())[-PARTS_KEPT:])
 
-    def state(self) -> bytes:
-        return f"{self._walked!r} {self._events}".encode()
+    def state(self) -> WorldState:
+        return WorldState(head=f"{self._walked!r} {self._events}".encode(), parts=self._parts)
 
-    def restore(self, state: bytes) -> None:
-        walked, events = state.split()
+    def restore(self, state: WorldState) -> None:
+        walked, events = state.head.split()
         self._walked, self._events = float(walked), int(events)
+        self._parts = dict(state.parts)
+        if self._parts and list(self._parts.values())[-1] != f"walked {self._walked!r}".encode():
+            raise ValueError("its parts are not those of its head")
 
     def surface(self) -> Surface | None:
         return None
 
     def _misbehave(self, chunk: int) -> None:
-        wanted = [what for what in ("crash", "hang", "raise") if self._knobs.get(what) == str(chunk)]
+        if self._knobs.get("awaits") == str(chunk):
+            until_s = time.monotonic() + 10
+            while not Path(self._knobs["prepared"]).exists() and time.monotonic() < until_s:
+                time.sleep(0.01)
+        wanted = [what for what in ("crash", "hang", "raise", "break") if self._knobs.get(what) == str(chunk)]
         once = Path(self._knobs["once"]) if "once" in self._knobs else None
-        if not wanted or (once and once.exists()):
+        is_elsewhere = self._knobs.get("rank", str(self._place.rank)) != str(self._place.rank)
+        if not wanted or is_elsewhere or (once and once.exists()):
             return
         if once:
             once.touch()
@@ -120,17 +171,20 @@ class GradientWorld:
             os.kill(os.getpid(), signal.SIGKILL)
         if wanted == ["raise"]:
             raise RuntimeError("as asked, in /secret/place")
+        if wanted == ["break"]:
+            raise BrokenChunkError("not a number, in /secret/place")
         time.sleep(3600)
 
 
 def picture(spec: WorldSpec, frame: int, walked: float, events: int) -> np.ndarray:
-    """[H, W, 3]: the frame's number in red and green, how far it walked in blue, the seed and events over the pixels."""
+    """[H, W, 3]: the frame's number in red and green, how far it walked in blue, the seed and events over the pixels.
+
+    What a world began with adds its first pixel's red.
+    """
+    began = spec.image if spec.image is not None else spec.clip.frames[-1] if spec.clip else None
     image = np.empty((spec.height, spec.width, 3), np.uint8)
-    ramp = np.arange(spec.width) + spec.seed + 31 * events
+    ramp = np.arange(spec.width) + spec.seed + 31 * events + (0 if began is None else int(began[0, 0, 0]))
     image[..., 0] = (frame + ramp) % 256
     image[..., 1] = frame // 256 % 256
     image[..., 2] = np.floor(walked * 16) % 256
     return image
-
-
-FAMILY = GradientFamily()

@@ -21,6 +21,7 @@ from typing import Any
 
 from keepworld_runtime import config
 from keepworld_runtime.config import ServerConfig
+from keepworld_runtime.families.family import DTYPES, OFFLOADS
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ examples:
   keepworld serve                                    127.0.0.1:7600, all cores
   keepworld serve --port 0 --threads 2               any free port; the first line on stdout says which
   KEEPWORLD_URL=127.0.0.1:7600 keepworld models      talk to it from another terminal
+  keepworld serve --family worldplay-8b --checkpoint weights --device cuda
 
 Ctrl-C tells the clients, sends what has been made, and stops.
 """
@@ -59,7 +61,11 @@ async def serve(settings: ServerConfig, *, exit_with_stdin: bool = False) -> int
     if exit_with_stdin:
         _when_stdin_ends(lambda: loop.call_soon_threadsafe(stop.set))
     started_s = time.monotonic()
-    server = Server(settings)
+    try:
+        server = Server(settings)
+    except ValueError as error:
+        logger.error("%s", error)
+        return 2
     try:
         await server.start()
     except OSError as error:
@@ -114,8 +120,38 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", help="DEBUG, INFO, WARNING or ERROR (INFO)")
     parser.add_argument("--no-reflection", dest="reflection", action="store_false", help="do not describe the services")
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without encryption")
+    parser.add_argument("--chunk-floor-s", type=float, help="give no chunk up before so many seconds (20)")
+    learned = parser.add_argument_group("families with weights")
+    learned.add_argument("--checkpoint", dest="options.checkpoint", type=Path, metavar="DIR", help="where they lie")
+    learned.add_argument(
+        "--variant", dest="options.variant", help="which of the released weights (the family's choice)"
+    )
+    learned.add_argument("--device", dest="options.device", help="cpu, cuda or auto (auto)")
+    learned.add_argument("--dtype", dest="options.dtype", choices=DTYPES, help="what the device computes in (auto)")
+    learned.add_argument(
+        "--offload", dest="options.offload", choices=OFFLOADS, help="what leaves the device when it is not used (none)"
+    )
+    learned.add_argument("--memory-policy", dest="options.memory", help="what a view sees again (as trained)")
+    learned.add_argument(
+        "--kernels", dest="options.kernels", type=_names, metavar="A,B", help="optional kernels, the preferred first"
+    )
+    learned.add_argument("--ranks", type=int, help="processes that draw each chunk together, one a GPU (1)")
+    learned.add_argument("--load-s", dest="patience.load_s", type=float, help="seconds that loading may take (300)")
+    learned.add_argument(
+        "--open-s", dest="patience.open_s", type=float, help="seconds that opening a world may take (60)"
+    )
+    learned.add_argument(
+        "--warm-s", dest="patience.warm_s", type=float, help="seconds that each of the first two chunks may take (1800)"
+    )
+    learned.add_argument(
+        "--silence-s", dest="patience.silence_s", type=float, help="seconds without a sign of life from a worker (15)"
+    )
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from keepworld_runtime.engine.group import Patience
-from keepworld_runtime.families import FAMILIES
+from keepworld_runtime.families import FAMILIES, PROCEDURAL, Chosen
+from keepworld_runtime.families.family import FamilyOptions
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_TABLES: Mapping[str, type[Patience | FamilyOptions]] = {"patience": Patience, "options": FamilyOptions}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,8 @@ class ServerConfig:
         insecure: whether to listen beyond this machine although connections are not encrypted.
         chunk_floor_s: no chunk is given up before this.
         patience: how long a worker may take.
+        ranks: how many processes draw each chunk together.
+        options: how the one family that takes them is run: a checkpoint, a device and so on.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -49,11 +53,13 @@ class ServerConfig:
     insecure: bool = False
     chunk_floor_s: float = 20.0
     patience: Patience = field(default_factory=Patience)
+    ranks: int = 1
+    options: FamilyOptions = field(default_factory=FamilyOptions)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"port must be in [0, 65535], got {self.port}")
-        for name in ("max_sessions", "idle_s", "dead_man_s", "chunk_floor_s"):
+        for name in ("max_sessions", "idle_s", "dead_man_s", "chunk_floor_s", "ranks"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.threads < 0:
@@ -67,44 +73,77 @@ class ServerConfig:
                 f"host {self.host!r} can be reached from other machines, and connections are not encrypted; "
                 "say insecure to accept that"
             )
-        _ = self.modules
+        single = sorted(self.chosen.keys() & PROCEDURAL)
+        if self.ranks > 1 and single:
+            raise ValueError(f"ranks must be 1 for {', '.join(single)}, which draws in one process, got {self.ranks}")
 
     @property
-    def modules(self) -> dict[str, str]:
-        """Name of each family -> the module whose `FAMILY` it is."""
+    def chosen(self) -> dict[str, Chosen]:
+        """The families to be served, by name; `options` go to the one that takes them."""
         modules = {}
         for entry in self.families:
             name, _, module = entry.partition("=")
             if not module and name not in FAMILIES:
                 raise ValueError(f"unknown family {name!r}; known: {', '.join(FAMILIES)}")
             modules[name] = module or FAMILIES[name]
-        return modules
+        takers = [name for name in modules if name not in PROCEDURAL] or list(modules)
+        if self.options.given and len(takers) > 1:
+            raise ValueError(
+                f"{', '.join(self.options.given)}: it is not clear whether {' or '.join(takers)} is meant; "
+                "serve them by a server each"
+            )
+        return {
+            name: Chosen(module=module, options=self.options if name in takers else FamilyOptions())
+            for name, module in modules.items()
+        }
 
 
 def read(path: Path | None, overrides: Mapping[str, Any]) -> ServerConfig:
-    """Read a TOML file, if there is one, and let `overrides` win.
+    """Read a TOML file, if there is one, and let `overrides` win; those within a table have dotted keys.
 
     Raises:
         ValueError: the file is not TOML, a key is unknown, or a setting is out of its range.
     """
     values = tomllib.loads(path.read_text()) if path else {}
-    known = {each.name for each in fields(ServerConfig)}
-    unknown = sorted(values.keys() - known)
-    if unknown:
-        raise ValueError(f"unknown settings: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    for table in _TABLES:
+        if not isinstance(values.get(table, {}), dict):
+            raise ValueError(f"{table} must be a table, got {values[table]!r}")
+    for name, value in overrides.items():
+        table, dot, key = name.partition(".")
+        if dot:
+            values.setdefault(table, {})[key] = value
+        else:
+            values[name] = value
+    _check_known(values, ServerConfig)
     if "families" in values:
         values["families"] = tuple(values["families"])
-    if "patience" in values:
-        values["patience"] = _patience(values["patience"])
-    return ServerConfig(**{**values, **overrides})
+    for table, kind in _TABLES.items():
+        if table in values:
+            _check_known(values[table], kind, prefix=f"{table}.")
+            values[table] = kind(**_typed(values[table]))
+    return ServerConfig(**values)
 
 
-def _patience(values: Mapping[str, float]) -> Patience:
-    known = {each.name for each in fields(Patience)}
+def _check_known(
+    values: Mapping[str, Any], kind: type[ServerConfig | Patience | FamilyOptions], prefix: str = ""
+) -> None:
+    known = {each.name for each in fields(kind)}
     unknown = sorted(values.keys() - known)
     if unknown:
-        raise ValueError(f"unknown settings: {', '.join('patience.' + name for name in unknown)}")
-    return Patience(**values)
+        raise ValueError(
+            f"unknown settings: {', '.join(prefix + name for name in unknown)}; "
+            f"known: {', '.join(prefix + name for name in sorted(known))}"
+        )
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has neither paths nor tuples."""
+    typed = dict(values)
+    if isinstance(typed.get("checkpoint"), str):
+        typed["checkpoint"] = Path(typed["checkpoint"])
+    if isinstance(typed.get("kernels"), list):
+        typed["kernels"] = tuple(typed["kernels"])
+    return typed
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from keepworld.files import write_atomically
 
 from keepworld_runtime.families import load_family
-from keepworld_runtime.families.family import Surface, WorldSpec
+from keepworld_runtime.families.family import Place, Surface, WorldSpec
 
 
 def ply_bytes(surface: Surface) -> bytes:
@@ -49,7 +49,7 @@ def surface_of(capture: Path) -> Surface:
     family = load_family(name)
     if version != family.capabilities.version:
         raise ValueError(f"the capture is of {name} version {version}, this is version {family.capabilities.version}")
-    surface = family.load(num_threads=1).open(spec).surface()
+    surface = family.load(Place(num_threads=1)).open(spec).surface()
     if surface is None:
         raise ValueError(f"worlds of the family {name} have no true surface")
     return surface

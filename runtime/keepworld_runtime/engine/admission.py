@@ -46,7 +46,7 @@ class ChunkCosts:
 
 
 def _of_any_size(spec: WorldSpec) -> WorldSpec:
-    return replace(spec, width=0, height=0)
+    return replace(spec, width=0, height=0, image=None, clip=None)  # what is remembered holds no pictures
 
 
 def _mix(known: float | None, newest: float) -> float:

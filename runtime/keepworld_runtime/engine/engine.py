@@ -13,20 +13,23 @@ from keepworld.motion import NEUTRAL
 
 from keepworld_runtime.engine.admission import ChunkCosts, admit_realtime
 from keepworld_runtime.engine.errors import (
+    ChunkBrokenError,
     DrainingError,
-    SessionClosedError,
+    RequestError,
     SessionNotFoundError,
     TooManySessionsError,
     UnknownFamilyError,
     WorkerFailedError,
 )
-from keepworld_runtime.engine.group import ChunkDrawn, WorkerGroup, WorldFailedError
+from keepworld_runtime.engine.events import Asked
+from keepworld_runtime.engine.group import ChunkDrawn, WorkerGroup, WorldBrokenError, WorldFailedError
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import NoticeKind
 from keepworld_runtime.engine.pace import Pace, PaceMode
 from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.scheduler import choose
 from keepworld_runtime.engine.session import Attachment, Session, SessionStatus, Work
+from keepworld_runtime.engine.snapshot import Snapshot, SnapshotStore
 from keepworld_runtime.families.family import Capabilities, ChunkRequest, Family, WorldSpec
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class Engine:
         group: what draws; the engine starts it, and starts it again when it is lost.
         limits: bounds on sessions.
         chunk_floor_s: no chunk is given up before this.
+        warm_s: how long one of a family's first chunks may take.
         clock: monotonic seconds.
     """
 
@@ -54,6 +58,7 @@ class Engine:
         limits: Limits,
         *,
         chunk_floor_s: float = 20.0,
+        warm_s: float = 1800.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.families = families
@@ -61,10 +66,12 @@ class Engine:
         self.ready = asyncio.Event()
         self._group = group
         self._chunk_floor_s = chunk_floor_s
+        self._warm_s = warm_s
         self._clock = clock
         self._costs = ChunkCosts()
         self._sessions: dict[str, Session] = {}
         self._ended: dict[str, Session] = {}
+        self._snapshots = SnapshotStore(limits.max_snapshots)
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._is_draining = False
@@ -102,8 +109,8 @@ class Engine:
             raise SessionNotFoundError
         return session
 
-    def create(self, family: Family, spec: WorldSpec) -> Session:
-        """Make a session; its world is opened as soon as the worker has time.
+    def create(self, family: Family, spec: WorldSpec, start: Snapshot | None = None) -> Session:
+        """Make a session, that goes on from `start` if there is one; its world is opened as soon as the worker has time.
 
         Raises:
             TooManySessionsError, DrainingError: there is no room, or no time.
@@ -115,7 +122,7 @@ class Engine:
                 retry_s=5.0,
                 limit=str(self.limits.max_sessions),
             )
-        session = Session(family, spec, limits=self.limits, clock=self._clock, wake=self._wake.set)
+        session = Session(family, spec, start, limits=self.limits, clock=self._clock, wake=self._wake.set)
         self._sessions[session.id] = session
         logger.info(
             "session open session=%s family=%s size=%dx%d",
@@ -148,10 +155,42 @@ class Engine:
         self._admit(session, pace)
         session.set_pace(pace)
 
+    def add_event(self, session: Session, asked: Asked) -> int:
+        """Keep an event, and have the workers prepare it; gives the chunk it starts with.
+
+        Raises:
+            EventPastError, QueueFullError: it is too late for it, or too many wait.
+        """
+        chunk = session.add_event(asked)
+        if session.generation == self._group.generation:  # else it is prepared when the world has been opened
+            self._group.prepare(session.id, asked.event)
+        return chunk
+
+    def take_snapshot(self, session: Session) -> Snapshot:
+        """Keep a session's world as it is after its last whole chunk.
+
+        Raises:
+            SessionClosedError, WorkerFailedError, ChunkBrokenError: it has ended.
+            SnapshotTooLargeError: it cannot be kept.
+        """
+        session.check_open()
+        snapshot = Snapshot(family=session.family, spec=session.spec, state=session.world_state, chunks=session.chunks)
+        self._snapshots.add(snapshot)
+        return snapshot
+
+    def snapshot(self, snapshot_id: str) -> Snapshot:
+        """Find a snapshot.
+
+        Raises:
+            SnapshotNotFoundError: there is none of this id, or it has gone.
+        """
+        return self._snapshots.get(snapshot_id)
+
     def close(self, session: Session) -> None:
         """End a session. A chunk of it in the making is drawn to its end and dropped."""
         if session.status is SessionStatus.OPEN:
-            self._end(session, SessionStatus.CLOSED)
+            session.close()
+            self._forget(session)
 
     # The loop
 
@@ -159,7 +198,7 @@ class Engine:
         """Start the workers, then have chunks drawn until cancelled.
 
         Raises:
-            GroupLostError: the workers cannot be brought (back) to life.
+            GroupLostError, LoadFailedError: the workers cannot be brought (back) to life.
         """
         try:
             await self._start_group()
@@ -198,7 +237,7 @@ class Engine:
         for session in self.sessions():
             if not session.attachment and now_s - session.idle_since_s >= self.limits.idle_s:
                 logger.info("session idle session=%s", session.id)
-                self._end(session, SessionStatus.CLOSED)
+                self.close(session)
         turns = [turn for session in self.sessions() if (turn := session.turn(now_s, self._costs))]
         choice = choose([] if self._is_draining else turns, now_s)
         if choice.key is not None:
@@ -231,7 +270,24 @@ class Engine:
             except WorldFailedError as error:
                 logger.warning("world failed session=%s chunk=%d: %s", session.id, session.begun, error)
                 session.generation = -1
-        self._end(session, SessionStatus.FAILED)
+            except WorldBrokenError as error:
+                logger.warning("chunk broken session=%s chunk=%d: %s", session.id, session.chunks, error)
+                self._fail(
+                    session,
+                    ChunkBrokenError(
+                        f"chunk {session.chunks} came out as nothing that can be shown; create a new session, or go on "
+                        "from a snapshot another way",
+                        chunk=str(session.chunks),
+                    ),
+                )
+                return
+        self._fail(
+            session,
+            WorkerFailedError(
+                "the worker failed on this chunk again and again, and the session's world could not be brought back; "
+                "create a new session"
+            ),
+        )
 
     async def _open(self, session: Session) -> None:
         """See to it that the workers hold the session's world as it was after its last whole chunk."""
@@ -243,6 +299,8 @@ class Engine:
         name = session.family.capabilities.name
         await self._group.open(session.id, name, session.spec, session.world_state)
         session.generation = self._group.generation
+        for event in session.events:
+            self._group.prepare(session.id, event)
 
     async def _draw(self, session: Session, work: Work, *, is_retry: bool) -> None:
         spec, name, frames = session.spec, session.family.capabilities.name, len(work.request.controls)
@@ -251,7 +309,7 @@ class Engine:
         started_s = self._clock()
         async for drawn in self._group.draw(session.id, work.request, skip=work.given, within_s=within_s):
             if isinstance(drawn, ChunkDrawn):
-                session.finish(work, drawn.state, drawn.draw_s)
+                session.finish(work, drawn.change, drawn.draw_s)
                 chunk_s = self._clock() - started_s
                 if not is_retry:
                     self._costs.measure(name, spec, frames, chunk_s)
@@ -273,7 +331,10 @@ class Engine:
                     raise
 
     async def _warm(self, family: Family) -> None:
-        """Draw two chunks that nobody sees, so that the first that somebody waits for is not slower than the others."""
+        """Draw two chunks that nobody sees, so that the first that somebody waits for is not slower than the others.
+
+        Whatever comes of it, the family is served: sessions are told what is wrong with it.
+        """
         capabilities = family.capabilities
         spec = _default_spec(capabilities)
         world = f"warm {capabilities.name}"
@@ -281,15 +342,18 @@ class Engine:
             await self._group.open(world, capabilities.name, spec, None)
             for chunk in range(2):
                 await self._warm_chunk(world, capabilities, spec, chunk)
-        except WorldFailedError as error:
+        except (WorldFailedError, WorldBrokenError) as error:
             logger.warning("warming failed family=%s: %s", capabilities.name, error)
+        except GroupLostError as error:
+            logger.warning("warming failed family=%s: %s", capabilities.name, error)
+            await self._start_group()
         self._group.close(world)
 
     async def _warm_chunk(self, world: str, capabilities: Capabilities, spec: WorldSpec, chunk: int) -> None:
         frames = capabilities.frames_in(chunk)
         request = ChunkRequest(chunk=chunk, controls=(NEUTRAL,) * frames, poses=(None,) * frames)
         started_s = self._clock()
-        async for _ in self._group.draw(world, request, skip=0, within_s=10 * self._chunk_floor_s):
+        async for _ in self._group.draw(world, request, skip=0, within_s=self._warm_s):
             pass
         if chunk > 0:
             chunk_s = self._clock() - started_s
@@ -298,20 +362,19 @@ class Engine:
     def _admit(self, session: Session, pace: Pace) -> None:
         if pace.mode is PaceMode.REALTIME:
             others = [
-                (other.family.capabilities, other.spec)
+                (other.capabilities, other.spec)
                 for other in self.sessions()
                 if other is not session and other.attachment and other.pace.mode is PaceMode.REALTIME
             ]
-            admit_realtime(self._costs, session.family.capabilities, session.spec, others)
+            admit_realtime(self._costs, session.capabilities, session.spec, others)
 
-    def _end(self, session: Session, status: SessionStatus) -> None:
-        logger.info("session %s session=%s chunks=%d", status, session.id, session.chunks)
-        if status is SessionStatus.FAILED:
-            session.end(
-                status, WorkerFailedError("the worker failed on this chunk again and again; create a new session")
-            )
-        else:
-            session.end(status, SessionClosedError("this session has been closed"))
+    def _fail(self, session: Session, reason: RequestError) -> None:
+        if session.status is SessionStatus.OPEN:  # it may have been closed while its chunk was drawn
+            session.fail(reason)
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        logger.info("session %s session=%s chunks=%d", session.status, session.id, session.chunks)
         self._group.close(session.id)
         self._sessions.pop(session.id, None)
         self._ended[session.id] = session

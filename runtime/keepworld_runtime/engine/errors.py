@@ -90,6 +90,20 @@ class SessionNotFoundError(RequestError):
         super().__init__("no session has this id and token", field="session_id")
 
 
+class SnapshotNotFoundError(RequestError):
+    """No such snapshot, or it has gone."""
+
+    status = "NOT_FOUND"
+    reason = "SNAPSHOT_NOT_FOUND"
+
+
+class SnapshotTooLargeError(RequestError):
+    """A world has become too large to be kept beside others."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "SNAPSHOT_TOO_LARGE"
+
+
 class SessionClosedError(RequestError):
     """The session has ended."""
 
@@ -137,6 +151,13 @@ class WorkerFailedError(RequestError):
 
     status = "INTERNAL"
     reason = "WORKER_FAILED"
+
+
+class ChunkBrokenError(RequestError):
+    """A chunk came out as nothing that can be shown, and would again."""
+
+    status = "INTERNAL"
+    reason = "CHUNK_BROKEN"
 
 
 class RequestIdReusedError(RequestError):

@@ -47,6 +47,11 @@ class EventTimeline:
         self._pending.setdefault(chunk, []).append(asked)
         return chunk
 
+    @property
+    def waiting(self) -> list[Event]:
+        """Those not handed over yet, by the chunk they start with."""
+        return [asked.event for chunk in sorted(self._pending) for asked in self._pending[chunk]]
+
     def clear(self) -> None:
         """Forget everything."""
         self._pending.clear()

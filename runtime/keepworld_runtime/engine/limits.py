@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,6 +14,7 @@ class Limits:
         max_steps: steps of one script, cameras of one path.
         max_queued_frames: frames that scripts and paths may have queued in a session.
         max_pending_events: events that may wait in a session.
+        max_snapshots: that are kept; the oldest go first.
         dead_man_s: after this without a live control the camera stands still.
         idle_s: a session without a stream is closed after this.
     """
@@ -22,10 +23,11 @@ class Limits:
     max_steps: int = 4096
     max_queued_frames: int = 100_000
     max_pending_events: int = 256
+    max_snapshots: int = 64
     dead_man_s: float = 2.0
     idle_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("max_sessions", "max_steps", "max_queued_frames", "max_pending_events", "dead_man_s", "idle_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for each in fields(self):
+            if getattr(self, each.name) <= 0:
+                raise ValueError(f"{each.name} must be positive, got {getattr(self, each.name)}")

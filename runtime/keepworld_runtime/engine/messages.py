@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_runtime.engine.arena import Layout
-from keepworld_runtime.families.family import ChunkRequest, WorldSpec
+from keepworld_runtime.engine.state import StateChange
+from keepworld_runtime.families.family import ChunkRequest, Event, WorldSpec, WorldState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Open:
     world: str
     family: str
     spec: WorldSpec
-    state: bytes | None
+    state: WorldState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Draw:
     world: str
     request: ChunkRequest
     skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Do beforehand what an event will need; not answered."""
+
+    world: str
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +83,10 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The chunk is whole: the world's state after it, and the time spent in the family."""
+    """The chunk is whole: what of the world's state has changed, and the time spent in the family."""
 
     call: int
-    state: bytes
+    change: StateChange
     draw_s: float
 
 
@@ -90,9 +99,18 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """The chunk came out as nothing that can be shown; `error` is for the log."""
+
+    call: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """Said again and again."""
 
 
-Command = Open | Draw | Close | Release
-Answer = Ready | Opened | Drawn | Finished | Failed
+Work = Open | Draw | Prepare | Close
+Command = Work | Release
+Answer = Ready | Opened | Drawn | Finished | Failed | Broken

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from keepworld.motion import Control
 
+from keepworld_runtime.engine.errors import RequestError
 from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.track import Touch
 from keepworld_runtime.families.family import FrameData
@@ -54,7 +55,14 @@ class Notice:
     message: str
 
 
-Item = MadeFrame | MadeChunk | Notice
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Nothing comes after this; says why."""
+
+    reason: RequestError
+
+
+Item = MadeFrame | MadeChunk | Notice | Failure
 
 
 class Outbox:

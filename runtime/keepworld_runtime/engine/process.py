@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from keepworld_runtime.engine import worker
 from keepworld_runtime.engine.arena import Arena
 from keepworld_runtime.engine.messages import Alive, Answer, Command, Drawn, Release
-from keepworld_runtime.families.family import FrameData
+from keepworld_runtime.families.family import FrameData, Place
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,11 @@ class Process:
 
     Args:
         setup: what the worker is started with.
+        place: which of its group's ranks it is.
         silence_s: after so long without a sign of life it counts as lost.
     """
 
-    def __init__(self, setup: worker.WorkerSetup, silence_s: float) -> None:
+    def __init__(self, setup: worker.WorkerSetup, place: Place, silence_s: float) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy gRPC's threads half
         commands, self._commands = context.Pipe(duplex=False)
         self._answers, answers = context.Pipe(duplex=False)
@@ -52,8 +53,12 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[Heard | None] = asyncio.Queue()
         self._process = context.Process(
-            target=worker.main, args=(setup, commands, answers, self._arena), daemon=True, name="keepworld-worker"
+            target=worker.main,
+            args=(setup, place, commands, answers, self._arena),
+            daemon=True,
+            name=f"keepworld-worker-{place.rank}",
         )
+        self._rank = place.rank
         self._process.start()
         commands.close()
         answers.close()
@@ -81,7 +86,7 @@ class Process:
             heard = await self._next(until_s)
             if heard is None:
                 self._inbox.put_nowait(None)
-                raise GroupLostError(f"the worker died, exit code {self._process.exitcode}")
+                raise GroupLostError(f"the worker died, exit code {self._process.exitcode}, rank {self._rank}")
             if heard.call == call:
                 return heard
 
@@ -105,9 +110,9 @@ class Process:
             except TimeoutError:
                 now_s = time.monotonic()
                 if now_s >= until_s:
-                    raise GroupLostError("the worker did not finish in time") from None
+                    raise GroupLostError(f"the worker did not finish in time, rank {self._rank}") from None
                 if now_s >= self._heard_s + self._silence_s:
-                    raise GroupLostError("the worker fell silent") from None
+                    raise GroupLostError(f"the worker fell silent, rank {self._rank}") from None
 
     def _listen(self) -> None:
         try:

@@ -6,25 +6,22 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from keepworld.motion import Control, Segment
 
 from keepworld_runtime.engine.admission import ChunkCosts
-from keepworld_runtime.engine.errors import (
-    RequestError,
-    SessionClosedError,
-    StreamReplacedError,
-    WorkerFailedError,
-)
+from keepworld_runtime.engine.errors import RequestError, SessionClosedError, StreamReplacedError
 from keepworld_runtime.engine.events import Asked, EventTimeline
 from keepworld_runtime.engine.limits import Limits
-from keepworld_runtime.engine.outbox import MadeChunk, MadeFrame, Notice, NoticeKind, Outbox
+from keepworld_runtime.engine.outbox import Failure, MadeChunk, MadeFrame, Notice, NoticeKind, Outbox
 from keepworld_runtime.engine.pace import Pace, PaceMode, PlayoutClock
 from keepworld_runtime.engine.scheduler import Turn
+from keepworld_runtime.engine.snapshot import Snapshot
+from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.engine.track import ControlTrack, Pose, Steering
-from keepworld_runtime.families.family import ChunkRequest, Family, FrameData, WorldSpec
+from keepworld_runtime.families.family import ChunkRequest, Event, Family, FrameData, WorldSpec
 
 MAX_WAITING_CHUNKS = 2
 
@@ -81,36 +78,49 @@ class Session:
     Args:
         family: what draws it.
         spec: what it was opened with.
+        start: where it goes on from; None: it begins.
         limits: bounds on what it may hold.
         clock: monotonic seconds.
         wake: called when the engine should look at the session again.
+
+    Attributes:
+        capabilities: its family's; with the length of its own chunk 0.
+        chunks: how many whole ones its world has, those before it was opened included.
     """
 
     def __init__(
-        self, family: Family, spec: WorldSpec, *, limits: Limits, clock: Callable[[], float], wake: Callable[[], None]
+        self,
+        family: Family,
+        spec: WorldSpec,
+        start: Snapshot | None = None,
+        *,
+        limits: Limits,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
     ) -> None:
         self.id = secrets.token_hex(16)
         self.token = secrets.token_urlsafe(24)
+        told = family.capabilities
         self.family = family
+        self.capabilities = replace(told, first_chunk_frames=told.chunk_frames) if spec.clip else told
         self.spec = spec
         self.status = SessionStatus.OPEN
         self.attachment: Attachment | None = None
         self.pace = Pace(mode=PaceMode.PAUSE_ON_SLOW_READER)
-        self.world_state: bytes | None = None
+        self.world_state = start.state if start else None
         self.generation: int | None = None  # of the worker group that holds the world; None: the world is not open
-        self.begun = 0
-        self.chunks = 0
+        self.begun = self.chunks = start.chunks if start else 0
         self.outbox = Outbox()
         self.idle_since_s = clock()
-        self._frames = 0
-        self._acked = 0
+        self._frames = self._acked = self.frames
         self._epoch = 0
         self._ready_since_s: float | None = clock()
         self._announce_script_done = False
         self._clock = clock
         self._wake = wake
-        self._playout = PlayoutClock(family.capabilities.fps)
-        self._timeline = EventTimeline(family.capabilities, max_pending=limits.max_pending_events)
+        self._reason: RequestError = SessionClosedError("this session has been closed")  # once it has ended
+        self._playout = PlayoutClock(told.fps)
+        self._timeline = EventTimeline(self.capabilities, max_pending=limits.max_pending_events)
         self._track = ControlTrack(dead_man_s=limits.dead_man_s, max_queued=limits.max_queued_frames)
 
     # Who reads it
@@ -135,23 +145,23 @@ class Session:
             self.attachment = None
             self._ready_since_s = None
             self.idle_since_s = self._clock()
+            if self.status is not SessionStatus.OPEN:
+                self.outbox = Outbox()  # nobody else will read it
             self._wake()
 
     def check_open(self) -> None:
         """Refuse a session that has ended.
 
         Raises:
-            SessionClosedError, WorkerFailedError: it has.
+            SessionClosedError, WorkerFailedError, ChunkBrokenError: it has.
         """
-        if self.status is SessionStatus.CLOSED:
-            raise SessionClosedError("this session has been closed")
-        if self.status is SessionStatus.FAILED:
-            raise WorkerFailedError("this session's world could not be brought back; create a new session")
+        if self.status is not SessionStatus.OPEN:
+            raise self._reason.with_traceback(None)
 
     @property
     def frames(self) -> int:
         """Frames of whole chunks made so far."""
-        return self.family.capabilities.first_frame_of(self.chunks)
+        return self.capabilities.first_frame_of(self.chunks)
 
     @property
     def next_seq(self) -> int:
@@ -177,6 +187,11 @@ class Session:
         """Keep an event; gives the chunk it starts with."""
         return self._timeline.add(asked, next_chunk=self.begun)
 
+    @property
+    def events(self) -> list[Event]:
+        """Those that wait for their chunk."""
+        return self._timeline.waiting
+
     def set_pace(self, pace: Pace) -> None:
         """Change how fast chunks are made."""
         if pace.mode is not self.pace.mode:
@@ -199,7 +214,7 @@ class Session:
             return None
         if self._ready_since_s is None:
             self._ready_since_s = now_s
-        capabilities, is_realtime = self.family.capabilities, self.pace.mode is PaceMode.REALTIME
+        capabilities, is_realtime = self.capabilities, self.pace.mode is PaceMode.REALTIME
         frames = capabilities.frames_in(self.begun)
         return Turn(
             key=self,
@@ -211,9 +226,9 @@ class Session:
     def begin(self) -> Work:
         """Sample what steers the next chunk. Whatever comes from here on is for a later one."""
         now_s, chunk = self._clock(), self.begun
-        num_frames = self.family.capabilities.frames_in(chunk)
+        num_frames = self.capabilities.frames_in(chunk)
         self._announce_script_done = self.pace.only_scripted and self._track.queued > 0
-        steering = self._track.sample(num_frames, now_s, live=not self.pace.only_scripted, opens=chunk == 0)
+        steering = self._track.sample(num_frames, now_s, live=not self.pace.only_scripted, opens=self._opens)
         events = self._timeline.take(chunk)
         self.begun += 1
         self._ready_since_s = None
@@ -230,7 +245,7 @@ class Session:
         """Put a frame in the outbox."""
         if self.status is not SessionStatus.OPEN:
             return
-        capabilities, chunk = self.family.capabilities, work.request.chunk
+        capabilities, chunk = self.capabilities, work.request.chunk
         seq = capabilities.first_frame_of(chunk) + data.index
         assert seq == self._frames
         frame = MadeFrame(seq=seq, chunk=chunk, time_s=seq / capabilities.fps, drawn_s=drawn_s, data=data)
@@ -240,11 +255,11 @@ class Session:
         work.given += 1
         self._frames += 1
 
-    def finish(self, work: Work, state: bytes, draw_s: float) -> None:
+    def finish(self, work: Work, change: StateChange, draw_s: float) -> None:
         """Count a chunk as made."""
         if self.status is not SessionStatus.OPEN:
             return
-        self.world_state = state
+        self.world_state = change.onto(self.world_state)
         self.chunks += 1
         self._playout.show_chunk(work.first_s, work.given)
         self.outbox.put(
@@ -269,33 +284,50 @@ class Session:
         self.outbox.mark_sent()
         self._wake()
 
-    def end(self, status: SessionStatus, reason: RequestError) -> None:
-        """Close the session or declare it failed, and free what it holds."""
-        self.status = status
-        self.world_state = None
+    def close(self) -> None:
+        """End the session now, and free what it holds."""
+        self._end(SessionStatus.CLOSED, self._reason)
         self.outbox = Outbox()
+        if self.attachment:
+            self.attachment.end(self._reason)
+            self.attachment = None
+
+    def fail(self, reason: RequestError) -> None:
+        """End the session; who reads it is told why, after everything that was made."""
+        self._end(SessionStatus.FAILED, reason)
+        if self.attachment:
+            self.outbox.put(Failure(reason=reason))
+        else:
+            self.outbox = Outbox()
+
+    def _end(self, status: SessionStatus, reason: RequestError) -> None:
+        self.status, self._reason = status, reason
+        self.spec = replace(self.spec, image=None, clip=None)
+        self.world_state = None
         self._track.clear()
         self._timeline.clear()
-        if self.attachment:
-            self.attachment.end(reason)
-            self.attachment = None
+
+    @property
+    def _opens(self) -> bool:
+        """Whether the next frame is the first of a world, which shows where it begins."""
+        return self.begun == 0 and self.spec.clip is None
 
     def _wants_work(self) -> bool:
         if self.status is not SessionStatus.OPEN:
             return False
         if self.attachment is None:
-            return self.generation is None and self.begun == 0  # nobody reads yet, but the world can be opened
+            return self.generation is None  # nobody reads yet, but the world can be opened
         if self.outbox.chunks >= MAX_WAITING_CHUNKS or (self.pace.only_scripted and not self._track.queued):
             return False
         # Every chunk but the last must be done with: those before number `begun - 1`.
-        must_be_acked = self.family.capabilities.first_frame_of(max(0, self.begun - 1))
+        must_be_acked = self.capabilities.first_frame_of(max(0, self.begun - 1))
         return self.pace.mode is not PaceMode.PAUSE_ON_SLOW_READER or self._acked >= must_be_acked
 
     def _queued_behind(self, frames_before: int) -> int:
         """The chunk that a frame behind so many queued ones falls in."""
         self._wake()
-        capabilities, chunk = self.family.capabilities, self.begun
-        frame = capabilities.first_frame_of(chunk) + frames_before + (self._track.opening_frames if chunk == 0 else 0)
+        capabilities, chunk = self.capabilities, self.begun
+        frame = capabilities.first_frame_of(chunk) + frames_before + (self._track.opening_frames if self._opens else 0)
         while capabilities.first_frame_of(chunk + 1) <= frame:
             chunk += 1
         return chunk

@@ -1,13 +1,13 @@
 """A worker process: loads the families, opens worlds, draws their chunks one after another.
 
-The main thread draws; others listen for commands, send frames while the next is drawn, and say that the process is alive.
-When the server goes, however it goes, so does the worker: its command pipe ends, and the kernel sends SIGKILL.
+The main thread draws; others listen for commands, prepare events, send frames while the next is drawn, and say that the
+process is alive. When the server goes, however it goes, so does the worker: its command pipe ends, and the kernel sends
+SIGKILL. Where a group has several ranks, each is told the same in the same order, and the first alone gives frames.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import logging
 import os
 import queue
@@ -23,6 +23,7 @@ from keepworld_runtime.engine.arena import SLOTS, Arena
 from keepworld_runtime.engine.messages import (
     Alive,
     Answer,
+    Broken,
     Close,
     Command,
     Draw,
@@ -31,10 +32,14 @@ from keepworld_runtime.engine.messages import (
     Finished,
     Open,
     Opened,
+    Prepare,
     Ready,
     Release,
+    Work,
 )
-from keepworld_runtime.families.family import Family, FrameData, Model, World
+from keepworld_runtime.engine.state import StateChange
+from keepworld_runtime.families import Chosen
+from keepworld_runtime.families.family import BrokenChunkError, FrameData, Model, Place, World
 
 logger = logging.getLogger(__name__)
 
@@ -45,36 +50,38 @@ _PARTS = ("image", "depth", "labels", "confidence")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSetup:
-    """What a worker is started with.
+    """What workers are started with.
 
     Attributes:
-        modules: name of each family -> the module whose `FAMILY` it is.
-        num_threads: how many threads a family may draw with.
+        families: by name, those to be loaded.
+        num_threads: how many threads the families may draw with, in all ranks together.
+        num_ranks: how many processes draw each chunk together.
         slot_bytes: how much memory one frame can take.
-        log_level: of this process's log, which goes to stderr.
+        log_level: of their log, which goes to stderr.
     """
 
-    modules: Mapping[str, str]
+    families: Mapping[str, Chosen]
     num_threads: int
     slot_bytes: int
     log_level: str
+    num_ranks: int = 1
 
 
-def import_family(module: str) -> Family:
-    """Import a family by its module."""
-    family: Family = importlib.import_module(module).FAMILY
-    return family
-
-
-def main(setup: WorkerSetup, commands: Connection, answers: Connection, arena: Arena) -> None:
+def main(setup: WorkerSetup, place: Place, commands: Connection, answers: Connection, arena: Arena) -> None:
     """Run a worker until its command pipe ends."""
     _die_with_parent()
-    logging.basicConfig(level=setup.log_level, format="%(asctime)s %(levelname)s worker %(name)s %(message)s")
-    line = Line(commands, answers, arena)
+    name = "worker" if place.num_ranks == 1 else f"worker {place.rank}"
+    logging.basicConfig(level=setup.log_level, format=f"%(asctime)s %(levelname)s {name} %(name)s %(message)s")
+    line = Line(commands, answers, arena, prepares_beside=place.num_ranks == 1)
     line.start()
-    models = {name: import_family(module).load(num_threads=setup.num_threads) for name, module in setup.modules.items()}
+    try:
+        models = {name: chosen.make().load(place) for name, chosen in setup.families.items()}
+    except Exception as error:  # the family's own; the server says it to whoever started it, and ends this process
+        logger.exception("loading failed")
+        line.say(Failed(0, f"{type(error).__name__}: {error}"))
+        threading.Event().wait()
     line.say(Ready())
-    Worker(models, line).run()
+    Worker(models, line, place).run()
 
 
 def _die_with_parent() -> None:
@@ -95,9 +102,18 @@ class _Handover:
 
 
 class Line:
-    """The worker's end of the pipes: commands in, answers and frames out, and a sign of life."""
+    """The worker's end of the pipes: commands in, answers and frames out, and a sign of life.
 
-    def __init__(self, commands: Connection, answers: Connection, arena: Arena) -> None:
+    Args:
+        commands, answers, arena: what connects it with the server.
+        prepares_beside: whether events are prepared beside the drawing. Ranks that draw together do all things in one order.
+
+    Attributes:
+        work: what to do, one after the other.
+        preparations: what to do beside that.
+    """
+
+    def __init__(self, commands: Connection, answers: Connection, arena: Arena, *, prepares_beside: bool) -> None:
         self._commands = commands
         self._answers = answers
         self._arena = arena
@@ -105,7 +121,9 @@ class Line:
         self._speaking = threading.Lock()
         self._free_slots = threading.Semaphore(SLOTS)
         self._outgoing: queue.Queue[Answer | _Handover] = queue.Queue(maxsize=SLOTS)
-        self.work: queue.SimpleQueue[Open | Draw | Close] = queue.SimpleQueue()
+        self._prepares_beside = prepares_beside
+        self.work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self.preparations: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Begin to listen, to speak, and to say that this process is alive."""
@@ -126,6 +144,8 @@ class Line:
                 command: Command = self._commands.recv()
                 if isinstance(command, Release):
                     self._free_slots.release()
+                elif isinstance(command, Prepare) and self._prepares_beside:
+                    self.preparations.put(command)
                 else:
                     self.work.put(command)
         except (EOFError, OSError):
@@ -165,30 +185,44 @@ class Line:
 class Worker:
     """Draws for the worlds that it holds."""
 
-    def __init__(self, models: Mapping[str, Model], line: Line) -> None:
+    def __init__(self, models: Mapping[str, Model], line: Line, place: Place) -> None:
         self._models = models
         self._line = line
+        self._place = place
         self._worlds: dict[str, World] = {}
+        self._told: dict[str, frozenset[str]] = {}  # the parts of each world's state that the server has
 
     def run(self) -> None:
         """Do as commanded, for ever."""
+        threading.Thread(target=self._prepare_all, daemon=True).start()
         while True:
             command = self._line.work.get()
             if isinstance(command, Close):
-                self._worlds.pop(command.world, None)
-                continue
-            try:
-                self._line.say(self._open(command) if isinstance(command, Open) else self._draw(command))
-            except Exception as error:  # the family's own; the server decides what becomes of the session
-                logger.exception("world %s failed", command.world)
-                self._worlds.pop(command.world, None)
-                self._line.say(Failed(command.call, f"{type(error).__name__}: {error}"))
+                self._forget(command.world)
+            elif isinstance(command, Prepare):
+                self._prepare(command)
+            else:
+                self._answer(command)
+
+    def _answer(self, command: Open | Draw) -> None:
+        answer: Opened | Finished | Broken | Failed
+        try:
+            answer = self._open(command) if isinstance(command, Open) else self._draw(command)
+        except BrokenChunkError as error:
+            answer = Broken(command.call, str(error))
+        except Exception as error:  # the family's own; the server decides what becomes of the session
+            logger.exception("world %s failed", command.world)
+            answer = Failed(command.call, f"{type(error).__name__}: {error}")
+        if isinstance(answer, Broken | Failed):
+            self._forget(command.world)
+        self._line.say(answer)
 
     def _open(self, command: Open) -> Opened:
         world = self._models[command.family].open(command.spec)
         if command.state is not None:
             world.restore(command.state)
         self._worlds[command.world] = world
+        self._told[command.world] = frozenset(command.state.parts if command.state else ())
         return Opened(command.call)
 
     def _draw(self, command: Draw) -> Finished:
@@ -201,9 +235,35 @@ class Worker:
             drawn_s = time.monotonic()
             draw_s += drawn_s - started_s
             if frame is None:
-                return Finished(command.call, world.state(), draw_s)
-            if frame.index >= command.skip:
+                return Finished(command.call, self._change(command.world, world), draw_s)
+            if frame.index >= command.skip and self._place.rank == 0:
                 self._line.give(command.call, frame, drawn_s)
+
+    def _change(self, name: str, world: World) -> StateChange:
+        """What of a world's state the server has not been told; other ranks than the first keep it to themselves."""
+        state = world.state()
+        if self._place.rank > 0:
+            return StateChange(b"", (), {})
+        change = StateChange.of(state, self._told[name])
+        self._told[name] = frozenset(change.names)
+        return change
+
+    def _prepare_all(self) -> None:
+        while True:
+            self._prepare(self._line.preparations.get())
+
+    def _prepare(self, command: Prepare) -> None:
+        world = self._worlds.get(command.world)
+        if world is None:
+            return
+        try:
+            world.prepare(command.event)
+        except Exception:  # the chunk that needs the event tries again, and says so if it fails too
+            logger.exception("preparing an event failed world=%s", command.world)
+
+    def _forget(self, name: str) -> None:
+        self._worlds.pop(name, None)
+        self._told.pop(name, None)
 
 
 def _parts(frame: FrameData) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ keeps the few bytes of `World.state` after each, and can make the same world aga
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntFlag
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,9 @@ import numpy as np
 from keepworld.camera import PoseSource, Units
 from keepworld.motion import Control, Rates
 from numpy.typing import NDArray
+
+DTYPES = ("auto", "float32", "bfloat16")
+OFFLOADS = ("none", "encoders", "blocks")
 
 
 class Label(IntFlag):
@@ -246,6 +249,9 @@ class FamilyOptions:
             too are brought in one by one): less memory, more time.
         memory: the policy that chooses what a view sees again; None: the one that the model was trained with.
         kernels: optional kernels to use where they are installed, in order of preference, such as "flash-attn".
+
+    Raises:
+        ValueError: a choice is not one of those.
     """
 
     checkpoint: Path | None = None
@@ -255,6 +261,16 @@ class FamilyOptions:
     offload: str = "none"
     memory: str | None = None
     kernels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (("dtype", DTYPES), ("offload", OFFLOADS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of those that are not as they are by default."""
+        return tuple(each.name for each in fields(self) if getattr(self, each.name) != each.default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

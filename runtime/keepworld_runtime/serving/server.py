@@ -16,7 +16,7 @@ from keepworld_runtime.config import ServerConfig
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.group import LocalGroup
 from keepworld_runtime.engine.limits import Limits
-from keepworld_runtime.engine.worker import WorkerSetup, import_family
+from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
@@ -38,11 +38,14 @@ class Server:
     Attributes:
         port: the one it listens on, once started.
         failed: done, with an exception, when the workers cannot be brought to life any more.
+
+    Raises:
+        ValueError: a family cannot be run as asked.
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-        families = {name: import_family(module) for name, module in config.modules.items()}
+        families = {name: chosen.make() for name, chosen in config.chosen.items()}
         self._capabilities = [family.capabilities for family in families.values()]
         self._limits = Limits(max_sessions=config.max_sessions, idle_s=config.idle_s, dead_man_s=config.dead_man_s)
         self._families = families
@@ -56,13 +59,20 @@ class Server:
         """
         config = self._config
         setup = WorkerSetup(
-            modules=config.modules,
+            families=config.chosen,
             num_threads=config.threads or os.cpu_count() or 1,
+            num_ranks=config.ranks,
             slot_bytes=frame_bytes(self._capabilities),
             log_level=config.log_level,
         )
         self.group = LocalGroup(setup, config.patience)
-        self.engine = Engine(self._families, self.group, self._limits, chunk_floor_s=config.chunk_floor_s)
+        self.engine = Engine(
+            self._families,
+            self.group,
+            self._limits,
+            chunk_floor_s=config.chunk_floor_s,
+            warm_s=config.patience.warm_s,
+        )
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._health = Health(self._families)
         self._server = self._grpc_server()
@@ -79,7 +89,7 @@ class Server:
         """Wait until the families are loaded.
 
         Raises:
-            GroupLostError: they cannot be.
+            GroupLostError, LoadFailedError: they cannot be.
         """
         ready = asyncio.create_task(self.engine.ready.wait())
         await asyncio.wait((ready, self.failed), return_when=asyncio.FIRST_COMPLETED)

@@ -16,7 +16,7 @@ from keepworld.v1 import frame_pb2, world_service_pb2
 
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, RequestError
-from keepworld_runtime.engine.outbox import Item, MadeChunk, MadeFrame
+from keepworld_runtime.engine.outbox import Failure, Item, MadeChunk, MadeFrame
 from keepworld_runtime.engine.session import Attachment, Session
 from keepworld_runtime.serving import pictures, validate, wire
 from keepworld_runtime.serving.pictures import Encoded, PictureFormat
@@ -110,7 +110,7 @@ class Stream:
 
     def _handle(self, request: Request) -> Response | None:
         """Do what a message asks; gives its receipt, if it has one."""
-        session, family = self._session, self._session.family.capabilities
+        session, family = self._session, self._session.capabilities
         mode, limits = session.spec.mode, self._engine.limits
         match request.WhichOneof("message"):
             case "control":
@@ -124,7 +124,7 @@ class Stream:
                 return wire.receipt(request.path.request_id, chunk)
             case "event":
                 asked, reading = validate.event(request.event, session.family)
-                return wire.receipt(asked.request_id, session.add_event(asked), reading)
+                return wire.receipt(asked.request_id, self._engine.add_event(session, asked), reading)
             case "pace":
                 self._engine.set_pace(session, validate.pace(request.pace, "pace"))
             case "config":
@@ -177,10 +177,12 @@ class Stream:
         if isinstance(item, MadeFrame):
             assert encoded
             self._tally.count(encoded)
-            return wire.frame(item, encoded, self._session.family.capabilities)
+            return wire.frame(item, encoded, self._session.capabilities)
         if isinstance(item, MadeChunk):
             tally, self._tally = self._tally, _Tally()
             return wire.chunk_end(item, self._timing(item, tally))
+        if isinstance(item, Failure):
+            raise item.reason.with_traceback(None)
         return wire.notice(item)
 
     def _timing(self, made: MadeChunk, tally: _Tally) -> frame_pb2.ChunkTiming:

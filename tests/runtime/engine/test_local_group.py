@@ -9,11 +9,14 @@ from keepworld.motion import Control
 from keepworld_runtime.engine.group import ChunkDrawn, LocalGroup, WorldFailedError
 from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.worker import WorkerSetup
-from keepworld_runtime.families.family import ChunkRequest, WorldSpec
+from keepworld_runtime.families import Chosen
+from keepworld_runtime.families.family import ChunkRequest, WorldSpec, WorldState
 
 from tests import families
 
-SETUP = WorkerSetup(modules={"gradient": "tests.families"}, num_threads=1, slot_bytes=64 * 48 * 9, log_level="ERROR")
+SETUP = WorkerSetup(
+    families={"gradient": Chosen(module="tests.families")}, num_threads=1, slot_bytes=64 * 48 * 9, log_level="ERROR"
+)
 
 
 def spec(prompt: str = "", width: int = 64) -> WorldSpec:
@@ -45,11 +48,11 @@ async def test_more_frames_than_the_arena_has_slots_come_in_order_and_whole(grou
         np.testing.assert_array_equal(frame.image, families.picture(spec(), frame.index, walked, 0))
         assert (frame.depth == frame.index).all()
         assert frame.confidence is None
-    assert end.state == b"6.5 0"
+    assert end.change.head == b"6.5 0"
 
 
 async def test_a_world_opened_with_a_state_goes_on_from_it(group):
-    await group.open("w", "gradient", spec(), b"6.5 0")
+    await group.open("w", "gradient", spec(), WorldState(head=b"6.5 0", parts={}))
     (first, *_), _ = await draw(group, 1)
     np.testing.assert_array_equal(first.image, families.picture(spec(), 13, 7.0, 0))
 
@@ -58,7 +61,7 @@ async def test_skipped_frames_are_drawn_but_not_sent(group):
     await group.open("w", "gradient", spec(), None)
     frames, end = await draw(group, 0, skip=11)
     assert [frame.index for frame in frames] == [11, 12]
-    assert end.state == b"6.5 0"
+    assert end.change.head == b"6.5 0"
 
 
 async def test_a_world_that_raises_leaves_the_worker_well(group):
@@ -78,7 +81,7 @@ async def test_a_frame_larger_than_its_slot_is_a_failure_not_a_crash(group):
 async def test_a_dead_worker_is_noticed_and_can_be_started_again(group):
     await group.open("w", "gradient", spec(), None)
     before = group.generation
-    os.kill(group.pid, signal.SIGKILL)
+    os.kill(group.pids[0], signal.SIGKILL)
     with pytest.raises(GroupLostError, match="died"):
         await draw(group, 0)
     await group.start()
@@ -95,6 +98,6 @@ async def test_a_chunk_past_its_time_is_a_loss(group):
 
 async def test_signals_to_the_process_group_leave_the_worker_to_the_server(group):
     await group.open("w", "gradient", spec(), None)
-    os.kill(group.pid, signal.SIGINT)
-    os.kill(group.pid, signal.SIGTERM)
+    os.kill(group.pids[0], signal.SIGINT)
+    os.kill(group.pids[0], signal.SIGTERM)
     assert len((await draw(group, 0))[0]) == 13

@@ -1,24 +1,25 @@
-"""What the engine relies on, asked of every family that there is."""
+"""What the engine relies on, asked of every family that needs no weights."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from keepworld.motion import AXES, Control
-from keepworld_runtime.engine.worker import import_family
-from keepworld_runtime.families import FAMILIES
-from keepworld_runtime.families.family import ChunkRequest, WorldSpec
+from keepworld_runtime.families import FAMILIES, PROCEDURAL, Chosen
+from keepworld_runtime.families.family import ChunkRequest, Event, FamilyOptions, Place, WorldSpec
 from keepworld_runtime.serving.server import frame_bytes
 
-MODULES = {**FAMILIES, "gradient": "tests.families"}
+MODULES = {**{name: FAMILIES[name] for name in PROCEDURAL}, "gradient": "tests.families"}
 
 
 @pytest.fixture(params=sorted(MODULES), scope="module")
 def family(request):
-    return import_family(MODULES[request.param])
+    return Chosen(module=MODULES[request.param]).make()
 
 
 @pytest.fixture(scope="module")
 def model(family):
-    return family.load(num_threads=2)
+    return family.load(Place(num_threads=2))
 
 
 def spec(family, **changes) -> WorldSpec:
@@ -78,7 +79,7 @@ def test_a_restored_world_goes_on_as_if_nothing_had_been(family, model):
     state = world.state()
     restored = model.open(spec(family))
     restored.restore(state)
-    assert len(state) < 1 << 20
+    assert len(state.head) < 1 << 20
     assert same(draw(world, family, 1), draw(restored, family, 1))
 
 
@@ -110,3 +111,23 @@ def test_an_event_it_does_not_know_is_refused_with_what_it_knows(family):
         pytest.skip("understands any event")
     with pytest.raises(ValueError, match=next(iter(family.capabilities.events.values()))[0].split()[0]):
         family.read_event("zzz qqq")
+
+
+def test_an_event_may_be_prepared_on_any_thread_and_changes_nothing(family, model):
+    text = next(iter(family.capabilities.events.values()))[0]
+    prepared, other = model.open(spec(family)), model.open(spec(family))
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(prepared.prepare, Event(text=text, ramp_s=0.0)).result()
+    assert prepared.state().head == other.state().head
+    assert same(draw(prepared, family, 0), draw(other, family, 0))
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int3"}, {"offload": "everything"}])
+def test_an_option_that_is_not_offered_is_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        FamilyOptions(**options)
+
+
+def test_options_know_which_of_them_were_given():
+    assert FamilyOptions().given == ()
+    assert FamilyOptions(device="cpu", kernels=("flash-attn",)).given == ("device", "kernels")

@@ -3,9 +3,8 @@
 import numpy as np
 from keepworld.motion import NEUTRAL, Control
 from keepworld.v1 import world_service_pb2
-from keepworld_runtime.engine.worker import import_family
-from keepworld_runtime.families import FAMILIES
-from keepworld_runtime.families.family import ChunkRequest, WorldSpec
+from keepworld_runtime.families import load_family
+from keepworld_runtime.families.family import ChunkRequest, Place, WorldSpec
 
 from tests.runtime.serving.client import Walk, create, pixels, script, serving
 
@@ -19,7 +18,7 @@ async def test_three_chunks_of_the_diorama_are_its_own_to_the_byte():
         await walk.send(script=script((1.0, 44)))
         received = [frame for _ in range(3) for frame in (await walk.chunk())[0]]
     spec = WorldSpec(prompt="a foggy forest", seed=7, width=256, height=144, mode=created.session.mode)
-    world = import_family(FAMILIES["diorama"]).load(num_threads=1).open(spec)
+    world = load_family("diorama").load(Place(num_threads=1)).open(spec)
     drawn = []
     for chunk, frames in enumerate((13, 16, 16)):
         controls = [Control(move=(0.0, 0.0, 1.0))] * frames

@@ -43,7 +43,7 @@ async def test_a_world_that_walked_goes_on_where_it_was(tmp_path):
         frames = []
         for _ in range(4):  # killed from outside, wherever it happens to be
             frames += await _walk(walk, 1)
-            os.kill(server.group.pid, signal.SIGKILL)
+            os.kill(server.group.pids[0], signal.SIGKILL)
             frames += await _walk(walk, 1)
     assert _is_uninterrupted(frames, 8, walked=0.25)
 
@@ -71,7 +71,7 @@ async def test_a_worker_that_falls_silent_is_replaced():
         walk = Walk(stub, await create(stub))
         await walk.attach()
         frames = await _walk(walk, 1)
-        os.kill(server.group.pid, signal.SIGSTOP)
+        os.kill(server.group.pids[0], signal.SIGSTOP)
         frames += await _walk(walk, 5)
     assert _is_uninterrupted(frames, 6)
 

@@ -14,7 +14,7 @@ from keepworld_runtime.families.diorama.events import parse_event
 from keepworld_runtime.families.diorama.prompt import imagine, understand
 from keepworld_runtime.families.diorama.vocabulary import VOCABULARY
 from keepworld_runtime.families.diorama.walk import MODES, RATES
-from keepworld_runtime.families.family import Capabilities, Reading, WorldSpec
+from keepworld_runtime.families.family import Capabilities, Place, Reading, WorldSpec
 
 if TYPE_CHECKING:
     from keepworld_runtime.families.diorama.world import DioramaWorld
@@ -78,6 +78,8 @@ class DioramaFamily:
         """Say how an event will be understood; a ValueError lists what is known."""
         return parse_event(text)[1]
 
-    def load(self, *, num_threads: int) -> DioramaModel:
-        """Load and compile what drawing needs."""
-        return DioramaModel(num_threads)
+    def load(self, place: Place) -> DioramaModel:
+        """Load and compile what drawing needs; a ValueError refuses more than one process."""
+        if place.num_ranks != 1:
+            raise ValueError(f"the diorama draws in one process, got num_ranks = {place.num_ranks}")
+        return DioramaModel(place.num_threads)

@@ -23,7 +23,16 @@ from keepworld_runtime.families.diorama.spec import Conditions, Moment
 from keepworld_runtime.families.diorama.streaks import paint
 from keepworld_runtime.families.diorama.timeline import Timeline
 from keepworld_runtime.families.diorama.walk import advanced, settled
-from keepworld_runtime.families.family import Capabilities, ChunkRequest, Event, FrameData, Label, Surface, WorldSpec
+from keepworld_runtime.families.family import (
+    Capabilities,
+    ChunkRequest,
+    Event,
+    FrameData,
+    Label,
+    Surface,
+    WorldSpec,
+    WorldState,
+)
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +65,9 @@ class DioramaWorld:
         self._chunks = 0
         self._c2w: Floats | None = None  # of the last frame drawn
         self._timeline = Timeline(opening)
+
+    def prepare(self, event: Event) -> None:
+        """Nothing: what an event brings is made as fast as it is drawn."""
 
     def next_chunk(self, request: ChunkRequest) -> Iterator[FrameData]:
         """Draw a chunk; see `World`.
@@ -122,7 +134,7 @@ class DioramaWorld:
     def _time_of(self, chunk: int) -> float:
         return self._capabilities.first_frame_of(chunk) / self._capabilities.fps
 
-    def state(self) -> bytes:
+    def state(self) -> WorldState:
         """The number of chunks, the camera and the events: all else follows from the spec."""
         events = [
             {
@@ -135,16 +147,17 @@ class DioramaWorld:
             for entry in self._timeline.entries
         ]
         c2w = None if self._c2w is None else self._c2w.ravel().tolist()
-        return json.dumps({"chunks": self._chunks, "c2w": c2w, "events": events}, separators=(",", ":")).encode()
+        told = {"chunks": self._chunks, "c2w": c2w, "events": events}
+        return WorldState(head=json.dumps(told, separators=(",", ":")).encode())
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: WorldState) -> None:
         """Go back, or on, to where `state` was taken; see `World`.
 
         Raises:
             ValueError: the bytes are not the state of such a world.
         """
         try:
-            told = json.loads(state)
+            told = json.loads(state.head)
             chunks, c2w = int(told["chunks"]), None if told["c2w"] is None else _matrix(told["c2w"])
             timeline = Timeline(self._timeline.opening)
             for row in told["events"]:

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from keepworld.camera import Camera
 from keepworld.motion import NEUTRAL, Control
 from keepworld_runtime.families import load_family
-from keepworld_runtime.families.family import ChunkRequest, Event, Label, WorldSpec
+from keepworld_runtime.families.family import ChunkRequest, Event, FamilyOptions, Label, Place, WorldSpec, WorldState
 
 FAMILY = load_family("diorama")
 CAPABILITIES = FAMILY.capabilities
@@ -19,7 +20,7 @@ FORWARD, RIGHT = Control(move=(0, 0, 1)), Control(turn=(1, 0, 0))
 
 @pytest.fixture(scope="module")
 def model():
-    return FAMILY.load(num_threads=2)
+    return FAMILY.load(Place(num_threads=2))
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,20 @@ def test_importing_the_family_loads_nothing_heavy():
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"checkpoint": Path("weights")}, {"device": "cuda"}, {"offload": "blocks"}, {"kernels": ("flash-attn",)}],
+)
+def test_it_takes_no_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        load_family("diorama", FamilyOptions(**options))
+
+
+def test_it_draws_in_one_process():
+    with pytest.raises(ValueError, match="num_ranks = 2"):
+        FAMILY.load(Place(rank=1, num_ranks=2, rendezvous="file:///tmp/x", num_threads=1))
+
+
 def test_chunks_have_their_lengths_shapes_and_times(model):
     world = model.open(SPEC)
     for chunk, count in ((0, 13), (1, 16)):
@@ -78,7 +93,7 @@ def test_chunks_have_their_lengths_shapes_and_times(model):
 def test_two_worlds_of_one_spec_are_equal_to_the_byte(model):
     walks = []
     for _ in range(2):
-        world = FAMILY.load(num_threads=1).open(SPEC) if walks else model.open(SPEC)
+        world = FAMILY.load(Place(num_threads=1)).open(SPEC) if walks else model.open(SPEC)
         walks.append(
             frames(world, 0, FORWARD) + frames(world, 1, RIGHT, events=[("rain and a deer, light a campfire", 0.3)])
         )
@@ -93,7 +108,7 @@ def test_going_on_from_a_saved_state_is_as_if_nothing_had_been(model):
     uninterrupted = frames(world, 2, FORWARD, events=[("the snow stops and a boat", 0.5)])
     other = model.open(SPEC)
     other.restore(state)
-    assert other.state() == state
+    assert other.state().head == state.head
     assert same(frames(other, 2, FORWARD, events=[("the snow stops and a boat", 0.5)]), uninterrupted)
     world.restore(state)  # and back in time in the same world
     assert same(frames(world, 2, FORWARD, events=[("the snow stops and a boat", 0.5)]), uninterrupted)
@@ -101,10 +116,10 @@ def test_going_on_from_a_saved_state_is_as_if_nothing_had_been(model):
 
 def test_a_chunk_left_half_drawn_never_happened(model):
     world = model.open(SPEC)
-    before = world.state()
+    before = world.state().head
     half = world.next_chunk(request(0, FORWARD, events=[("a balloon", 1.0)]))
     next(half)
-    assert world.state() == before
+    assert world.state().head == before
     assert same(
         frames(world, 0, RIGHT, events=[("a campfire", 0.0)]),
         frames(model.open(SPEC), 0, RIGHT, events=[("a campfire", 0.0)]),
@@ -114,7 +129,7 @@ def test_a_chunk_left_half_drawn_never_happened(model):
 def test_the_state_is_small(model):
     world = model.open(SPEC)
     frames(world, 0, events=[("a balloon", 1.0)])
-    assert len(world.state()) < 1500
+    assert len(world.state().head) < 1500 and not world.state().parts
 
 
 @pytest.mark.parametrize(
@@ -124,10 +139,10 @@ def test_the_state_is_small(model):
 )  # fmt: skip
 def test_bytes_that_are_no_state_are_refused_and_change_nothing(model, state):
     world = model.open(SPEC)
-    before = world.state()
+    before = world.state().head
     with pytest.raises(ValueError, match="not the state"):
-        world.restore(state)
-    assert world.state() == before
+        world.restore(WorldState(head=state))
+    assert world.state().head == before
 
 
 def test_standing_still_shows_the_same_picture(model):
