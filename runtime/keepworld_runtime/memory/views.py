@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from keepworld.camera import invert_rigid
 from numpy.typing import NDArray
 
 
@@ -52,3 +53,13 @@ class Views:
             Ks=np.concatenate([part.Ks for part in parts]),
             actions=np.concatenate([part.actions for part in parts]),
         )
+
+
+def rebased(views: Views, to: NDArray[np.float64]) -> Views:
+    """The same views told from another camera: the world's frame becomes that of the camera `to`, [4, 4] world to camera.
+
+    In float64, before anything is cast: bfloat16 no longer tells one step from the next 20 units from the origin.
+    WorldPlay-5B sees only how cameras lie to each other, so nothing changes for it. WorldPlay-8B's text has no camera and
+    stands at the origin, so there the first camera of the session has to remain it.
+    """
+    return Views(viewmats=views.viewmats @ invert_rigid(to), Ks=views.Ks, actions=views.actions)
