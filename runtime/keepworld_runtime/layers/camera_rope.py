@@ -25,6 +25,10 @@ class CameraMaps:
     project: Tensor
     unproject: Tensor
 
+    def __getitem__(self, latents: slice) -> CameraMaps:
+        """The maps of some of the latents."""
+        return CameraMaps(self.project[:, latents], self.unproject[:, latents])
+
     def on_query(self, q: Tensor, layout: TokenLayout) -> Tensor:
         """Pᵀq for q [B, H, S, d]."""
         return _apply(self.project.mT, q, layout)
