@@ -88,7 +88,7 @@ class WorldPlay5B(nn.Module):
         self.attend: Attend = sdpa
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, config.patch_size, stride=config.patch_size)
         self.condition_embedder = _Conditions(config)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
         self.proj_out = nn.Linear(dim, config.out_channels * config.patch_size[1] * config.patch_size[2])
 
@@ -108,7 +108,7 @@ class WorldPlay5B(nn.Module):
         All L positions take part, those of padding too: the model was trained without a mask.
         """
         text = self.condition_embedder.text_embedder(states.to(self.device, self.dtype))
-        pairs = [block.attn2.keys_values(text) for block in self.blocks if isinstance(block, _Block)]
+        pairs = [block.attn2.keys_values(text) for block in self.blocks if isinstance(block, Block)]
         return PreparedPrompt(torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs]))
 
     def write_context(self, latents: Tensor, timesteps: Tensor, actions: Tensor, row: Row) -> None:
@@ -184,7 +184,9 @@ class _Perceptron(nn.Module):
         return self.linear_2(self.act(self.linear_1(x)))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """Attention to the row and its past, attention to the text, feed-forward."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.hidden_size
