@@ -32,11 +32,15 @@ from keepworld_runtime.layers.vae import (
 
 
 class HunyuanVAE:
-    """A `VideoVAE` over diffusers' module, which it reads and never changes."""
+    """A `VideoVAE` over diffusers' module, which it reads and never changes.
 
-    def __init__(self, module: AutoencoderKLHunyuanVideo15) -> None:
-        # Any: diffusers' types do not name the layers of its blocks
-        self.module: Any = module
+    Args:
+        module: an ``AutoencoderKLHunyuanVideo15`` with its weights. Untyped, as all its blocks below, because diffusers'
+            types do not name the layers of its modules.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
         self._columns: Columns = WholeWidth()
 
     @property

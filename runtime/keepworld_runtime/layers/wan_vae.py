@@ -33,12 +33,20 @@ from keepworld_runtime.layers.vae import (
 
 
 class WanVAE:
-    """A `VideoVAE` over diffusers' module, which it reads and never changes."""
+    """A `VideoVAE` over diffusers' module, which it reads and never changes.
 
-    def __init__(self, module: AutoencoderKLWan) -> None:
-        # Any: diffusers' types do not name the layers of its blocks
-        self.module: Any = module
+    Args:
+        module: an ``AutoencoderKLWan`` with its weights. Untyped, as all its blocks below, because diffusers'
+            types do not name the layers of its modules.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
         self._columns: Columns = WholeWidth()
+        device = module.decoder.conv_in.weight.device
+        # made once, beside the weights: a list copied to a GPU at every latent would stop the host
+        self._mean = torch.tensor(module.config.latents_mean, device=device).view(-1, 1, 1, 1)
+        self._std = torch.tensor(module.config.latents_std, device=device).view(-1, 1, 1, 1)
 
     @property
     def frame_rates(self) -> tuple[int, ...]:
@@ -68,9 +76,9 @@ class WanVAE:
         x = self._columns.own(latent)
         check_latent(x, self.module.z_dim, state)
         walk = CausalWalk(state, "zeros", self._columns, num_columns)
-        mean, std = self._statistics(x)
         weight = decoder.conv_in.weight
-        x = self.module.post_quant_conv((x * std + mean).to(weight.device, weight.dtype))
+        x = x.to(weight.device) * self._std + self._mean
+        x = self.module.post_quant_conv(x.to(weight.dtype))
         x = walk.conv(decoder.conv_in, x)
         x = _middle(walk, decoder.mid_block, x)
         for block in decoder.up_blocks:
@@ -97,15 +105,7 @@ class WanVAE:
             x = _middle(walk, encoder.mid_block, x)
             moments.append(self.module.quant_conv(walk.conv(encoder.conv_out, rms_silu(x, encoder.norm_out.gamma))))
             state = walk.next_state()
-        latents = posterior(torch.cat(moments, dim=2), noise)
-        mean, std = self._statistics(latents)
-        return (latents - mean) / std
-
-    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The released mean and deviation of each latent channel, [C, 1, 1, 1]."""
-        config = self.module.config
-        mean, std = (like.new_tensor(values).view(-1, 1, 1, 1) for values in (config.latents_mean, config.latents_std))
-        return mean, std
+        return (posterior(torch.cat(moments, dim=2), noise) - self._mean) / self._std
 
 
 def _middle(walk: CausalWalk, block: Any, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from keepworld_runtime.layers.wan_vae import empty_wan_vae, load_wan_vae
+from keepworld_runtime.layers.wan_vae import WanVAE, empty_wan_vae, load_wan_vae
 
 from tests import goldens, vaes
 
@@ -35,3 +35,22 @@ def test_weights_that_do_not_fit_are_named():
     weights["post_quant_conv.bias"] = torch.zeros(3)
     with pytest.raises(ValueError, match=r"post_quant_conv.bias is \[3\], wanted \[4\]"):
         load_wan_vae(weights, vaes.CONFIGS["wan"])
+
+
+@pytest.mark.parametrize(("height", "width", "gigabytes"), [(704, 1280, 3.2), (480, 832, 1.4)])
+def test_at_full_size_a_session_keeps_the_memory_that_was_counted_for_the_published_cache(height, width, gigabytes):
+    # counted by hand from the released configuration, in bfloat16; the two digits given, and the borders' few percent
+    config = {
+        **vaes.CONFIGS["wan"],
+        "base_dim": 160,
+        "decoder_base_dim": 256,
+        "z_dim": 48,
+        "latents_mean": [0.0] * 48,
+        "latents_std": [1.0] * 48,
+    }
+    vae = WanVAE(empty_wan_vae(config).to(torch.bfloat16))
+    latent = torch.empty((1, 48, 1, height // 16, width // 16), device="meta")
+    _, state = vae.decode(latent, vae.initial_state())
+    frames, state = vae.decode(latent, state)
+    assert frames.shape == (1, 3, 4, height, width)
+    assert state.num_bytes == pytest.approx(gigabytes * 1e9, rel=0.05)

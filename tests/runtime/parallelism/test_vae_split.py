@@ -11,7 +11,9 @@ from keepworld_runtime.parallelism.vae import split_decoder
 from tests import vaes
 from tests.ranks import run_on_ranks
 
-WIDTHS = (4, 6, 7)  # over 2 ranks and over 4: even, and not
+WIDTHS = (4, 7)  # columns that 2 ranks and 4 share evenly, and columns that neither do
+
+Frames = dict[tuple[vaes.Name, int, int], tuple[torch.Tensor, int]]
 
 
 def decode(vae: VideoVAE, width: int) -> tuple[torch.Tensor, int]:
@@ -23,33 +25,35 @@ def decode(vae: VideoVAE, width: int) -> tuple[torch.Tensor, int]:
     return torch.cat(frames, dim=2), state.num_bytes
 
 
-def decode_split() -> dict[tuple[vaes.Name, int], tuple[torch.Tensor, int]]:
-    """What one rank of a group gets, for every VAE and width."""
-    results = {}
+def decode_split() -> tuple[Frames, str]:
+    """What one of four ranks gets by VAE, ranks and width, in its pair and with all; and how a narrow latent is refused."""
+    pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+    frames: Frames = {}
     for name in vaes.NAMES:
         vae = vaes.ours(name)
-        split_decoder(vae, dist.group.WORLD)
-        results.update({(name, width): decode(vae, width) for width in WIDTHS})
-    return results
+        for group in (pairs[dist.get_rank() // 2], dist.group.WORLD):
+            split_decoder(vae, group)
+            frames |= {(name, group.size(), width): decode(vae, width) for width in WIDTHS}
+    with pytest.raises(ValueError, match="columns wide") as refusal:
+        vae.decode(vaes.latents(1, width=3), vae.initial_state())
+    return frames, str(refusal.value)
 
 
+@pytest.fixture(scope="module")
+def ranks() -> list[tuple[Frames, str]]:
+    return run_on_ranks(4, decode_split)
+
+
+@pytest.mark.parametrize("name", vaes.NAMES)
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_every_rank_gets_the_frames_that_one_rank_alone_decodes(num_ranks):
-    alone = {(name, width): decode(vaes.ours(name), width) for name in vaes.NAMES for width in WIDTHS}
-    for results in run_on_ranks(num_ranks, decode_split):
-        for case, (frames, num_bytes) in results.items():
-            wanted, whole_bytes = alone[case]
-            torch.testing.assert_close(frames, wanted, rtol=0, atol=1e-5)
-            assert num_bytes < 0.75 * whole_bytes  # a stripe's columns and one of each neighbour, not the whole
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_rank_gets_the_frames_that_one_rank_alone_decodes(ranks, name, num_ranks, width):
+    wanted, whole_bytes = decode(vaes.ours(name), width)
+    for results, _ in ranks:
+        frames, num_bytes = results[name, num_ranks, width]
+        torch.testing.assert_close(frames, wanted, rtol=0, atol=1e-5)
+        assert num_bytes < 0.75 * whole_bytes  # a stripe's columns and one of each neighbour, not the whole
 
 
-def refusal() -> str:
-    vae = vaes.ours("wan")
-    split_decoder(vae, dist.group.WORLD)
-    with pytest.raises(ValueError, match="columns wide") as error:
-        vae.decode(vaes.latents(1, width=1), vae.initial_state())
-    return str(error.value)
-
-
-def test_a_latent_with_fewer_columns_than_ranks_is_refused_on_every_rank():
-    assert run_on_ranks(2, refusal) == ["a latent 1 columns wide cannot be decoded on 2 ranks"] * 2
+def test_a_latent_with_fewer_columns_than_ranks_is_refused_on_every_rank(ranks):
+    assert {refusal for _, refusal in ranks} == {"a latent 3 columns wide cannot be decoded on 4 ranks"}
