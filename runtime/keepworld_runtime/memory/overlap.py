@@ -74,14 +74,12 @@ def shared_counts(
     """`shared_count` of every query [Q, 4, 4] with every past view [M, 4, 4]: [Q, M] shared, and those in a query's view."""
     cloud = points.astype(field.dtype)
     cloud = cloud[_in_view(cloud, np.array([0, 0, 1], field.dtype), field)]
+    axes = np.ascontiguousarray(cloud.T)
     centres, forwards = _seen_from(queries[:, None].astype(field.dtype), pasts[None].astype(field.dtype))
     shared = np.empty(centres.shape[:2], np.int64)
-    for q, (centre, forward) in enumerate(
-        zip(centres, forwards, strict=True)
-    ):  # a query at a time: what fits the cache
-        offsets = cloud - centre[:, None]
-        seen = _in_view(offsets, forward[:, None], field) & (_length(offsets) < field.radius)
-        shared[q] = seen.sum(-1)
+    for pair in np.ndindex(shared.shape):  # one at a time: what a pair needs stays in the processor's cache
+        offsets = (axes - centres[pair][:, None]).T
+        shared[pair] = np.count_nonzero(_in_view(offsets, forwards[pair], field) & (_length(offsets) < field.radius))
     return shared, len(cloud)
 
 

@@ -65,10 +65,14 @@ def test_a_short_clip_is_one_of_its_own_and_those_after_it_count_on(rng: np.rand
 def test_a_bank_does_not_hold_on_to_the_chunk_that_its_latents_came_in() -> None:
     chunk = latents_of(0, 16)
     bank = FrameBank(SMALL, "cpu")
-    for clip in bank.cut(chunk, views_of(np.tile(np.eye(4), (16, 1, 1)))):
+    views = views_of(np.tile(np.eye(4), (16, 1, 1)))
+    for clip in bank.cut(chunk, views):
         bank.add(clip)
     chunk.zero_()
-    assert torch.equal(bank.last(16), latents_of(0, 16))
+    views.viewmats[:] = 0
+    latents, kept_views = bank.gather(np.arange(16))
+    assert torch.equal(latents, latents_of(0, 16))
+    np.testing.assert_array_equal(kept_views.viewmats, np.tile(np.eye(4), (16, 1, 1)))
     assert all(clip.latents.untyped_storage().nbytes() == clip.latents.nbytes for clip in bank.clips)
 
 
