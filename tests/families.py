@@ -2,10 +2,12 @@
 
 Its prompt is a list of knobs: ``slow=0.2`` takes that many seconds a frame, ``crash=2`` kills the process while drawing
 chunk 2, ``hang=2`` never ends it, ``raise=2`` raises in it, ``break=2`` finds it broken, ``at=5`` says at which frame of the
-chunk (0), ``rank=1`` on which rank alone, and ``once=/some/file`` makes it happen only once: the file is written before.
+chunk (0), ``rank=1`` on which rank alone (the others hang
+with ``others=hang``), and ``once=/some/file`` makes it happen only once: the file is written before.
 ``prepared=/some/file`` gets a line for each event that is prepared, and ``awaits=2`` draws chunk 2 only when it has one.
 
-Its state has a part for each of the last chunks. A variant is its version; a checkpoint must be a folder that is there.
+Its state has a part for each of the last chunks. A variant is its version, a memory policy more knobs for every world; a
+checkpoint must be a folder that is there.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ class GradientFamily:
     def __init__(self, options: FamilyOptions) -> None:
         self.capabilities = replace(self.capabilities, version=options.variant or "1")
         self._checkpoint = options.checkpoint
+        self._knobs = options.memory or ""
 
     def read_prompt(self, text: str) -> Reading:
         words = text.split()
@@ -81,7 +84,7 @@ class GradientFamily:
     def load(self, place: Place) -> GradientModel:
         if self._checkpoint and not self._checkpoint.is_dir():
             raise ValueError(f"no weights in {self._checkpoint}")
-        return GradientModel(place)
+        return GradientModel(place, self._knobs)
 
 
 def family(options: FamilyOptions) -> Family:
@@ -89,19 +92,20 @@ def family(options: FamilyOptions) -> Family:
 
 
 class GradientModel:
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, knobs: str) -> None:
         self._place = place
+        self._knobs = knobs
 
     def open(self, spec: WorldSpec) -> GradientWorld:
-        return GradientWorld(spec, self._place)
+        return GradientWorld(spec, self._place, f"{self._knobs} {spec.prompt}")
 
 
 class GradientWorld:
-    def __init__(self, spec: WorldSpec, place: Place) -> None:
+    def __init__(self, spec: WorldSpec, place: Place, knobs: str) -> None:
         told = GradientFamily.capabilities
         self._capabilities = replace(told, first_chunk_frames=told.chunk_frames) if spec.clip else told
         self._spec, self._place = spec, place
-        self._knobs = dict(word.split("=", 1) for word in spec.prompt.split() if "=" in word)
+        self._knobs = dict(word.split("=", 1) for word in knobs.split() if "=" in word)
         self._walked = 0.0  # forward deflection, summed over frames: what state has to carry
         if spec.clip and spec.clip.c2ws is not None:
             self._walked = float(spec.clip.c2ws[-1, 2, 3])
@@ -163,6 +167,8 @@ class GradientWorld:
         wanted = [what for what in ("crash", "hang", "raise", "break") if self._knobs.get(what) == str(chunk)]
         once = Path(self._knobs["once"]) if "once" in self._knobs else None
         is_elsewhere = self._knobs.get("rank", str(self._place.rank)) != str(self._place.rank)
+        if is_elsewhere and self._knobs.get("others") == "hang" and wanted:
+            wanted, is_elsewhere = ["hang"], False
         if not wanted or is_elsewhere or (once and once.exists()):
             return
         if once:

@@ -1,11 +1,26 @@
 """The contract's own rules: what every engine in every language relies on."""
 
 from google.protobuf.descriptor import EnumDescriptor, FileDescriptor
-from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, status_pb2, world_service_pb2
+from keepworld.v1 import (
+    asset_service_pb2,
+    control_pb2,
+    frame_pb2,
+    geometry_pb2,
+    session_pb2,
+    status_pb2,
+    world_service_pb2,
+)
 
-FILES: list[FileDescriptor] = [
-    module.DESCRIPTOR for module in (control_pb2, frame_pb2, geometry_pb2, session_pb2, status_pb2, world_service_pb2)
-]
+MODULES = (
+    asset_service_pb2,
+    control_pb2,
+    frame_pb2,
+    geometry_pb2,
+    session_pb2,
+    status_pb2,
+    world_service_pb2,
+)
+FILES: list[FileDescriptor] = [module.DESCRIPTOR for module in MODULES]
 
 
 def all_enums() -> list[EnumDescriptor]:
@@ -19,7 +34,9 @@ def test_every_enum_starts_with_an_unspecified_zero() -> None:
 
 
 def test_every_call_has_a_request_and_a_response_of_its_own() -> None:
-    for service in world_service_pb2.DESCRIPTOR.services_by_name.values():
+    services = [service for file in FILES for service in file.services_by_name.values()]
+    assert {service.name for service in services} == {"WorldService", "AssetService"}
+    for service in services:
         for method in service.methods:
             assert method.input_type.name == f"{method.name}Request"
             assert method.output_type.name == f"{method.name}Response"
@@ -34,8 +51,14 @@ def test_field_numbers_are_those_released() -> None:
         "Control": {"move": 1, "turn": 2, "speed": 3, "buttons": 4},
         "Event": {"request_id": 1, "text": 2, "chunk": 3, "seconds": 4, "ramp_s": 5, "duration_s": 6},
         "Attach": {"session_id": 1, "token": 2, "config": 3, "pace": 4},
-        "CreateSessionRequest": {"request_id": 1, "family": 2, "prompt": 3, "seed": 4, "size": 5, "mode": 6},
-    }
+        "CreateSessionRequest": {
+            "request_id": 1, "family": 2, "prompt": 3, "seed": 4, "size": 5, "mode": 6, "image_asset_id": 7,
+            "clip_asset_id": 8, "snapshot_id": 9,
+        },
+        "AssetHeader": {"kind": 1, "frames": 2, "width": 3, "height": 4, "has_cameras": 5},
+        "AssetFrame": {"image": 1, "world_from_camera": 2},
+        "Snapshot": {"snapshot_id": 1, "chunks": 2, "frames": 3},
+    }  # fmt: skip
     messages = {name: message for file in FILES for name, message in file.message_types_by_name.items()}
     for name, numbers in released.items():
         assert {field.name: field.number for field in messages[name].fields} == numbers

@@ -90,6 +90,27 @@ class SessionNotFoundError(RequestError):
         super().__init__("no session has this id and token", field="session_id")
 
 
+class InputNotSupportedError(RequestError):
+    """The family begins with no picture, or goes on from no frames."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "INPUT_NOT_SUPPORTED"
+
+
+class AssetNotFoundError(RequestError):
+    """No such asset, or it has gone."""
+
+    status = "NOT_FOUND"
+    reason = "ASSET_NOT_FOUND"
+
+
+class TooManyAssetsError(RequestError):
+    """The server holds as many assets as it may."""
+
+    status = "RESOURCE_EXHAUSTED"
+    reason = "TOO_MANY_ASSETS"
+
+
 class SnapshotNotFoundError(RequestError):
     """No such snapshot, or it has gone."""
 

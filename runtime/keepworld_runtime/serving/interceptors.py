@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 DOMAIN = "keepworld"
 _OURS = "/keepworld."
+_KINDS = ("unary_unary", "stream_unary", "stream_stream")  # of handlers that are awaited; no call of ours is another
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -31,9 +32,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)  # Any: what kind it is, its attributes say
         if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
-        if handler.stream_unary or handler.unary_stream:
-            raise AssertionError("only unary calls and two-way streams are known here")
-        kind = "stream_stream" if handler.stream_stream else "unary_unary"
+        kind = next(kind for kind in _KINDS if getattr(handler, kind))
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: grpc.RpcMethodHandler[Any, Any] = make(
             _answering(getattr(handler, kind)),

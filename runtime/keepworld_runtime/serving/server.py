@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
-from keepworld.v1 import world_service_pb2_grpc
+from keepworld.v1 import asset_service_pb2_grpc, world_service_pb2_grpc
 
 from keepworld_runtime.config import ServerConfig
 from keepworld_runtime.engine.engine import Engine
@@ -18,12 +18,15 @@ from keepworld_runtime.engine.group import LocalGroup
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
+from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
 from keepworld_runtime.serving.servicer import WorldServicer
+from keepworld_runtime.serving.uploads import AssetServicer
 
 logger = logging.getLogger(__name__)
 
+ASSET_SERVICE = "keepworld.v1.AssetService"
 MAX_RECEIVE_BYTES = 4 << 20
 MIN_PING_MS = 10_000  # clients ping every 20 s; more often than this is refused with ENHANCE_YOUR_CALM
 DRAIN_S = 5.0
@@ -49,6 +52,7 @@ class Server:
         self._capabilities = [family.capabilities for family in families.values()]
         self._limits = Limits(max_sessions=config.max_sessions, idle_s=config.idle_s, dead_man_s=config.dead_man_s)
         self._families = families
+        self.assets = AssetStore(AssetLimits())
         self.port = 0
 
     async def start(self) -> None:
@@ -122,10 +126,17 @@ class Server:
                 ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
             ],
         )
-        world_service_pb2_grpc.add_WorldServiceServicer_to_server(WorldServicer(self.engine, self._threads), server)
+        worlds = WorldServicer(self.engine, self.assets, self._threads)
+        world_service_pb2_grpc.add_WorldServiceServicer_to_server(worlds, server)
+        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(AssetServicer(self.assets, self._threads), server)
         self._health.add_to(server)
         if self._config.reflection:
-            names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+            names = (
+                SERVICE,
+                ASSET_SERVICE,
+                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                reflection.SERVICE_NAME,
+            )
             reflection.enable_server_reflection(names, server)
         return server
 

@@ -15,6 +15,7 @@ from keepworld.v1 import session_pb2, world_service_pb2, world_service_pb2_grpc
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, WarmingError
 from keepworld_runtime.serving import validate, wire
+from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.idempotency import AnswerStore
 from keepworld_runtime.serving.stream import Context, Request, Stream
 
@@ -24,11 +25,13 @@ _BEFORE_DEADLINE_S = 0.2  # so that the answer still gets there
 
 
 class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
-    """Serves worlds; `threads` encode their frames."""
+    """Serves worlds, some from `assets`; `threads` encode their frames."""
 
-    def __init__(self, engine: Engine, threads: Executor) -> None:
+    def __init__(self, engine: Engine, assets: AssetStore, threads: Executor) -> None:
         self._engine = engine
+        self._assets = assets
         self._threads = threads
+        self._snapshots: AnswerStore[world_service_pb2.CreateSnapshotResponse] = AnswerStore(time.monotonic)
         self._created: AnswerStore[world_service_pb2.CreateSessionResponse] = AnswerStore(time.monotonic)
 
     async def GetCapabilities(  # noqa: N802 - gRPC's names
@@ -43,7 +46,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
             families=[
                 wire.capabilities(family.capabilities, engine.chunk_s(name)) for name, family in engine.families.items()
             ],
-            limits=wire.limits(engine.limits),
+            limits=wire.limits(engine.limits, self._assets.limits),
         )
 
     async def CreateSession(  # noqa: N802
@@ -52,13 +55,19 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> world_service_pb2.CreateSessionResponse:
         """Opens a world."""
-        family = self._engine.family(request.family)
-        spec = validate.world_spec(request, family.capabilities)
+        engine = self._engine
 
         async def create() -> world_service_pb2.CreateSessionResponse:
+            start = engine.snapshot(request.snapshot_id) if request.snapshot_id else None
+            if start:
+                validate.same_world(request, start)
+                family, spec = start.family, start.spec
+            else:
+                family = engine.family(request.family)
+                spec = validate.world_spec(request, family.capabilities, self._assets)
             await self._until_ready(context)
             reading = family.read_prompt(spec.prompt)
-            session = self._engine.create(family, spec)
+            session = engine.create(family, spec, start)
             return world_service_pb2.CreateSessionResponse(
                 session=wire.session(session), token=session.token, used=reading.used, ignored=reading.ignored
             )
@@ -100,6 +109,22 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         return world_service_pb2.ListSessionsResponse(
             sessions=[wire.session(session) for session in self._engine.sessions()]
         )
+
+    async def CreateSnapshot(  # noqa: N802
+        self,
+        request: world_service_pb2.CreateSnapshotRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.CreateSnapshotResponse:
+        """Keeps a session's world as it is after its last whole chunk."""
+
+        async def create() -> world_service_pb2.CreateSnapshotResponse:
+            session = self._engine.session(request.session_id, request.token)
+            snapshot = self._engine.take_snapshot(session)
+            return world_service_pb2.CreateSnapshotResponse(snapshot=wire.snapshot(snapshot, session.frames))
+
+        if not validate.request_id(request.request_id):
+            return await create()
+        return await self._snapshots.once(request.request_id, request.SerializeToString(deterministic=True), create)
 
     async def CloseSession(  # noqa: N802
         self,

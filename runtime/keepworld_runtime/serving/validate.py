@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from keepworld_runtime.engine.errors import (
     AxisNotSupportedError,
     EventNotUnderstoodError,
+    InputNotSupportedError,
     InvalidFieldError,
     PathsNotSupportedError,
 )
 from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.pace import Pace, PaceMode
+from keepworld_runtime.engine.snapshot import Snapshot
 from keepworld_runtime.families.family import Capabilities, Event, Family, Reading, WorldSpec
+from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.pictures import Encoding, PictureFormat
 
 MAX_EVENT_CHARS = 500
@@ -42,7 +45,7 @@ _ENCODINGS = {
 }
 
 
-def world_spec(request: world_service_pb2.CreateSessionRequest, family: Capabilities) -> WorldSpec:
+def world_spec(request: world_service_pb2.CreateSessionRequest, family: Capabilities, assets: AssetStore) -> WorldSpec:
     """What world a CreateSessionRequest asks for."""
     if len(request.prompt) > family.max_prompt_chars:
         raise InvalidFieldError(
@@ -54,7 +57,36 @@ def world_spec(request: world_service_pb2.CreateSessionRequest, family: Capabili
     if mode not in family.modes:
         raise InvalidFieldError(f"unknown mode {mode[:64]!r}; known: {', '.join(family.modes)}", field="mode")
     width, height = _size(request.size, family) if request.HasField("size") else family.sizes[0]
-    return WorldSpec(prompt=request.prompt, seed=request.seed, width=width, height=height, mode=mode)
+    for kind, is_taken in (("image", family.takes_image), ("clip", family.takes_clip)):
+        if getattr(request, f"{kind}_asset_id") and not is_taken:
+            raise InputNotSupportedError(f"{family.name} takes no {kind}", field=f"{kind}_asset_id")
+    if request.image_asset_id and request.clip_asset_id:
+        raise InvalidFieldError("a world begins with an image or goes on from a clip, not both", field="clip_asset_id")
+    image = assets.image(request.image_asset_id, "image_asset_id") if request.image_asset_id else None
+    clip = assets.clip(request.clip_asset_id, "clip_asset_id") if request.clip_asset_id else None
+    return WorldSpec(
+        prompt=request.prompt, seed=request.seed, width=width, height=height, mode=mode, image=image, clip=clip
+    )
+
+
+def same_world(request: world_service_pb2.CreateSessionRequest, snapshot: Snapshot) -> None:
+    """See that what a CreateSessionRequest says beside its snapshot is what the snapshot's world was opened with."""
+    spec = snapshot.spec
+    for name, said, known in (
+        ("family", request.family, snapshot.family.capabilities.name),
+        ("prompt", request.prompt, spec.prompt),
+        ("seed", request.seed, spec.seed),
+        ("mode", request.mode, spec.mode),
+    ):
+        if said and said != known:
+            raise InvalidFieldError(f"the snapshot's is {known!r}; leave it out, or say the same", field=name)
+    if request.HasField("size") and (request.size.width, request.size.height) != (spec.width, spec.height):
+        raise InvalidFieldError(
+            f"the snapshot's is {spec.width}x{spec.height}; leave it out, or say the same", field="size"
+        )
+    for name in ("image_asset_id", "clip_asset_id"):
+        if getattr(request, name):
+            raise InvalidFieldError("a snapshot goes on from what it has", field=name)
 
 
 def request_id(value: str) -> str:
@@ -134,7 +166,22 @@ def camera_path(message: control_pb2.CameraPath, family: Capabilities, limits: L
     if not family.accepts_paths:
         raise PathsNotSupportedError(f"{family.name} takes controls, not cameras one by one", field="path")
     _check_count(len(message.world_from_camera), limits.max_steps, "path.world_from_camera")
-    return [_pose(transform, f"path.world_from_camera[{i}]") for i, transform in enumerate(message.world_from_camera)]
+    return [pose(transform, f"path.world_from_camera[{i}]") for i, transform in enumerate(message.world_from_camera)]
+
+
+def pose(transform: geometry_pb2.RigidTransform, field: str) -> NDArray[np.float64]:
+    """A camera: c2w [4, 4]."""
+    rotation, translation = transform.rotation, transform.translation
+    quat = (rotation.w, rotation.x, rotation.y, rotation.z)
+    if not abs(math.hypot(*quat) - 1) <= _UNIT_LENGTH_TOLERANCE:  # so written, NaN is refused too
+        raise InvalidFieldError("must be a quaternion of unit length", field=f"{field}.rotation")
+    position = (translation.x, translation.y, translation.z)
+    if not all(abs(value) <= MAX_DISTANCE for value in position):
+        raise InvalidFieldError(f"must be within {MAX_DISTANCE:g} of the origin", field=f"{field}.translation")
+    c2w = np.eye(4)
+    c2w[:3, :3] = rotation_from_quat(quat)
+    c2w[:3, 3] = position
+    return c2w
 
 
 def event(message: control_pb2.Event, family: Family) -> tuple[Asked, Reading]:
@@ -204,17 +251,3 @@ def _check_count(count: int, limit: int, field: str) -> None:
 def _check_range(value: float, limit: float, field: str) -> None:
     if not 0 <= value <= limit:
         raise InvalidFieldError(f"must be in [0, {limit:g}], got {value}", field=field)
-
-
-def _pose(transform: geometry_pb2.RigidTransform, field: str) -> NDArray[np.float64]:
-    rotation, translation = transform.rotation, transform.translation
-    quat = (rotation.w, rotation.x, rotation.y, rotation.z)
-    if not abs(math.hypot(*quat) - 1) <= _UNIT_LENGTH_TOLERANCE:  # so written, NaN is refused too
-        raise InvalidFieldError("must be a quaternion of unit length", field=f"{field}.rotation")
-    position = (translation.x, translation.y, translation.z)
-    if not all(abs(value) <= MAX_DISTANCE for value in position):
-        raise InvalidFieldError(f"must be within {MAX_DISTANCE:g} of the origin", field=f"{field}.translation")
-    c2w = np.eye(4)
-    c2w[:3, :3] = rotation_from_quat(quat)
-    c2w[:3, 3] = position
-    return c2w

@@ -14,7 +14,9 @@ from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import MadeChunk, MadeFrame, Notice, NoticeKind
 from keepworld_runtime.engine.session import Session, SessionStatus
+from keepworld_runtime.engine.snapshot import Snapshot
 from keepworld_runtime.families.family import Capabilities, FrameData, Reading
+from keepworld_runtime.serving.assets import AssetLimits
 from keepworld_runtime.serving.pictures import Encoded, Encoding
 
 HEARTBEAT_S = 1.0
@@ -71,11 +73,13 @@ def capabilities(family: Capabilities, chunk_s: float) -> world_service_pb2.Fami
         prompt_words=_vocabulary(family.vocabulary),
         event_phrases=_vocabulary(family.events),
         chunk_s=chunk_s,
+        takes_image=family.takes_image,
+        takes_clip=family.takes_clip,
     )
 
 
-def limits(values: Limits) -> world_service_pb2.Limits:
-    """The engine's bounds."""
+def limits(values: Limits, assets: AssetLimits) -> world_service_pb2.Limits:
+    """The bounds of the engine, and of what can be uploaded."""
     return world_service_pb2.Limits(
         max_sessions=values.max_sessions,
         max_steps=values.max_steps,
@@ -83,6 +87,11 @@ def limits(values: Limits) -> world_service_pb2.Limits:
         max_pending_events=values.max_pending_events,
         dead_man_s=values.dead_man_s,
         idle_s=values.idle_s,
+        max_snapshots=values.max_snapshots,
+        max_asset_frames=assets.max_frames,
+        max_asset_pixels=assets.max_pixels,
+        max_asset_bytes=assets.max_bytes,
+        asset_s=assets.kept_s,
     )
 
 
@@ -99,7 +108,13 @@ def session(values: Session) -> world_service_pb2.Session:
         state=_state(values),
         chunks=values.chunks,
         frames=values.frames,
+        first_chunk_frames=values.capabilities.first_chunk_frames,
     )
+
+
+def snapshot(values: Snapshot, frames: int) -> world_service_pb2.Snapshot:
+    """A snapshot of a session that had so many frames."""
+    return world_service_pb2.Snapshot(snapshot_id=values.id, chunks=values.chunks, frames=frames)
 
 
 def attached(epoch: int, next_seq: int) -> Response:

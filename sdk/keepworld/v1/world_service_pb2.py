@@ -28,51 +28,57 @@ from keepworld.v1 import geometry_pb2 as keepworld_dot_v1_dot_geometry__pb2
 from keepworld.v1 import session_pb2 as keepworld_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepworld/v1/world_service.proto\x12\x0ckeepworld.v1\x1a\x1akeepworld/v1/control.proto\x1a\x18keepworld/v1/frame.proto\x1a\x1bkeepworld/v1/geometry.proto\x1a\x1akeepworld/v1/session.proto\"\x18\n\x16GetCapabilitiesRequest\"\x8b\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x32\n\x08\x66\x61milies\x18\x02 \x03(\x0b\x32 .keepworld.v1.FamilyCapabilities\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.keepworld.v1.Limits\"\xeb\x04\n\x12\x46\x61milyCapabilities\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\"\n\x05units\x18\x05 \x01(\x0e\x32\x13.keepworld.v1.Units\x12-\n\x0bpose_source\x18\x06 \x01(\x0e\x32\x18.keepworld.v1.PoseSource\x12!\n\x05modes\x18\x07 \x03(\x0b\x32\x12.keepworld.v1.Mode\x12\x15\n\raccepts_paths\x18\x08 \x01(\x08\x12\x11\n\tmove_rate\x18\t \x01(\x01\x12\x11\n\tturn_rate\x18\n \x01(\x01\x12!\n\x05sizes\x18\x0b \x03(\x0b\x32\x12.keepworld.v1.Size\x12\x10\n\x08min_side\x18\x0c \x01(\r\x12\x12\n\nmax_pixels\x18\r \x01(\x04\x12\x15\n\rsize_multiple\x18\x0e \x01(\r\x12\r\n\x05\x66ov_x\x18\x0f \x01(\x01\x12\x0b\n\x03\x66ps\x18\x10 \x01(\x01\x12\x1a\n\x12\x66irst_chunk_frames\x18\x11 \x01(\r\x12\x14\n\x0c\x63hunk_frames\x18\x12 \x01(\r\x12\x14\n\x0cgroup_frames\x18\x13 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\x14 \x01(\r\x12\x11\n\thas_depth\x18\x15 \x01(\x08\x12.\n\x0cprompt_words\x18\x16 \x03(\x0b\x32\x18.keepworld.v1.Vocabulary\x12/\n\revent_phrases\x18\x17 \x03(\x0b\x32\x18.keepworld.v1.Vocabulary\x12\x0f\n\x07\x63hunk_s\x18\x18 \x01(\x01\"\"\n\x04Mode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x61xes\x18\x02 \x03(\t\"%\n\x04Size\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\",\n\nVocabulary\x12\x0f\n\x07heading\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x03(\t\"\x8c\x01\n\x06Limits\x12\x14\n\x0cmax_sessions\x18\x01 \x01(\r\x12\x11\n\tmax_steps\x18\x02 \x01(\r\x12\x19\n\x11max_queued_frames\x18\x03 \x01(\r\x12\x1a\n\x12max_pending_events\x18\x04 \x01(\r\x12\x12\n\ndead_man_s\x18\x05 \x01(\x01\x12\x0e\n\x06idle_s\x18\x06 \x01(\x01\"\x88\x01\n\x14\x43reateSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12 \n\x04size\x18\x05 \x01(\x0b\x32\x12.keepworld.v1.Size\x12\x0c\n\x04mode\x18\x06 \x01(\t\"m\n\x15\x43reateSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0c\n\x04used\x18\x03 \x03(\t\x12\x0f\n\x07ignored\x18\x04 \x03(\t\"\xce\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x16\n\x0e\x66\x61mily_version\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12 \n\x04size\x18\x05 \x01(\x0b\x32\x12.keepworld.v1.Size\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12)\n\x05state\x18\x07 \x01(\x0e\x32\x1a.keepworld.v1.SessionState\x12\x0e\n\x06\x63hunks\x18\x08 \x01(\r\x12\x0e\n\x06\x66rames\x18\t \x01(\x04\"6\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"<\n\x12GetSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\"\x15\n\x13ListSessionsRequest\"?\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.keepworld.v1.Session\"8\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\">\n\x14\x43loseSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\"\xe3\x02\n\x14StreamSessionRequest\x12&\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x14.keepworld.v1.AttachH\x00\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x19.keepworld.v1.LiveControlH\x00\x12&\n\x06script\x18\x03 \x01(\x0b\x32\x14.keepworld.v1.ScriptH\x00\x12(\n\x04path\x18\x04 \x01(\x0b\x32\x18.keepworld.v1.CameraPathH\x00\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.keepworld.v1.EventH\x00\x12\"\n\x04pace\x18\x06 \x01(\x0b\x32\x12.keepworld.v1.PaceH\x00\x12,\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x1a.keepworld.v1.StreamConfigH\x00\x12 \n\x03\x61\x63k\x18\x08 \x01(\x0b\x32\x11.keepworld.v1.AckH\x00\x42\t\n\x07message\"\xcb\x02\n\x15StreamSessionResponse\x12*\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x16.keepworld.v1.AttachedH\x00\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x13.keepworld.v1.FrameH\x00\x12+\n\tchunk_end\x18\x03 \x01(\x0b\x32\x16.keepworld.v1.ChunkEndH\x00\x12(\n\x07receipt\x18\x04 \x01(\x0b\x32\x15.keepworld.v1.ReceiptH\x00\x12(\n\x07refusal\x18\x05 \x01(\x0b\x32\x15.keepworld.v1.RefusalH\x00\x12&\n\x06notice\x18\x06 \x01(\x0b\x32\x14.keepworld.v1.NoticeH\x00\x12,\n\theartbeat\x18\x07 \x01(\x0b\x32\x17.keepworld.v1.HeartbeatH\x00\x42\t\n\x07message*\x96\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_IDLE\x10\x01\x12\x1b\n\x17SESSION_STATE_STREAMING\x10\x02\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x03\x12\x18\n\x14SESSION_STATE_FAILED\x10\x04\x32\xa5\x04\n\x0cWorldService\x12^\n\x0fGetCapabilities\x12$.keepworld.v1.GetCapabilitiesRequest\x1a%.keepworld.v1.GetCapabilitiesResponse\x12X\n\rCreateSession\x12\".keepworld.v1.CreateSessionRequest\x1a#.keepworld.v1.CreateSessionResponse\x12\\\n\rStreamSession\x12\".keepworld.v1.StreamSessionRequest\x1a#.keepworld.v1.StreamSessionResponse(\x01\x30\x01\x12O\n\nGetSession\x12\x1f.keepworld.v1.GetSessionRequest\x1a .keepworld.v1.GetSessionResponse\x12U\n\x0cListSessions\x12!.keepworld.v1.ListSessionsRequest\x1a\".keepworld.v1.ListSessionsResponse\x12U\n\x0c\x43loseSession\x12!.keepworld.v1.CloseSessionRequest\x1a\".keepworld.v1.CloseSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepworld/v1/world_service.proto\x12\x0ckeepworld.v1\x1a\x1akeepworld/v1/control.proto\x1a\x18keepworld/v1/frame.proto\x1a\x1bkeepworld/v1/geometry.proto\x1a\x1akeepworld/v1/session.proto\"\x18\n\x16GetCapabilitiesRequest\"\x8b\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\x32\n\x08\x66\x61milies\x18\x02 \x03(\x0b\x32 .keepworld.v1.FamilyCapabilities\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.keepworld.v1.Limits\"\x94\x05\n\x12\x46\x61milyCapabilities\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\"\n\x05units\x18\x05 \x01(\x0e\x32\x13.keepworld.v1.Units\x12-\n\x0bpose_source\x18\x06 \x01(\x0e\x32\x18.keepworld.v1.PoseSource\x12!\n\x05modes\x18\x07 \x03(\x0b\x32\x12.keepworld.v1.Mode\x12\x15\n\raccepts_paths\x18\x08 \x01(\x08\x12\x11\n\tmove_rate\x18\t \x01(\x01\x12\x11\n\tturn_rate\x18\n \x01(\x01\x12!\n\x05sizes\x18\x0b \x03(\x0b\x32\x12.keepworld.v1.Size\x12\x10\n\x08min_side\x18\x0c \x01(\r\x12\x12\n\nmax_pixels\x18\r \x01(\x04\x12\x15\n\rsize_multiple\x18\x0e \x01(\r\x12\r\n\x05\x66ov_x\x18\x0f \x01(\x01\x12\x0b\n\x03\x66ps\x18\x10 \x01(\x01\x12\x1a\n\x12\x66irst_chunk_frames\x18\x11 \x01(\r\x12\x14\n\x0c\x63hunk_frames\x18\x12 \x01(\r\x12\x14\n\x0cgroup_frames\x18\x13 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\x14 \x01(\r\x12\x11\n\thas_depth\x18\x15 \x01(\x08\x12.\n\x0cprompt_words\x18\x16 \x03(\x0b\x32\x18.keepworld.v1.Vocabulary\x12/\n\revent_phrases\x18\x17 \x03(\x0b\x32\x18.keepworld.v1.Vocabulary\x12\x0f\n\x07\x63hunk_s\x18\x18 \x01(\x01\x12\x13\n\x0btakes_image\x18\x19 \x01(\x08\x12\x12\n\ntakes_clip\x18\x1a \x01(\x08\"\"\n\x04Mode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x61xes\x18\x02 \x03(\t\"%\n\x04Size\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\",\n\nVocabulary\x12\x0f\n\x07heading\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x03(\t\"\x81\x02\n\x06Limits\x12\x14\n\x0cmax_sessions\x18\x01 \x01(\r\x12\x11\n\tmax_steps\x18\x02 \x01(\r\x12\x19\n\x11max_queued_frames\x18\x03 \x01(\r\x12\x1a\n\x12max_pending_events\x18\x04 \x01(\r\x12\x12\n\ndead_man_s\x18\x05 \x01(\x01\x12\x0e\n\x06idle_s\x18\x06 \x01(\x01\x12\x15\n\rmax_snapshots\x18\x07 \x01(\r\x12\x18\n\x10max_asset_frames\x18\x08 \x01(\r\x12\x18\n\x10max_asset_pixels\x18\t \x01(\x04\x12\x17\n\x0fmax_asset_bytes\x18\n \x01(\x04\x12\x0f\n\x07\x61sset_s\x18\x0b \x01(\x01\"\xcc\x01\n\x14\x43reateSessionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12 \n\x04size\x18\x05 \x01(\x0b\x32\x12.keepworld.v1.Size\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x16\n\x0eimage_asset_id\x18\x07 \x01(\t\x12\x15\n\rclip_asset_id\x18\x08 \x01(\t\x12\x13\n\x0bsnapshot_id\x18\t \x01(\t\"m\n\x15\x43reateSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0c\n\x04used\x18\x03 \x03(\t\x12\x0f\n\x07ignored\x18\x04 \x03(\t\"\xea\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x16\n\x0e\x66\x61mily_version\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12 \n\x04size\x18\x05 \x01(\x0b\x32\x12.keepworld.v1.Size\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12)\n\x05state\x18\x07 \x01(\x0e\x32\x1a.keepworld.v1.SessionState\x12\x0e\n\x06\x63hunks\x18\x08 \x01(\r\x12\x0e\n\x06\x66rames\x18\t \x01(\x04\x12\x1a\n\x12\x66irst_chunk_frames\x18\n \x01(\r\"6\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"<\n\x12GetSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\"\x15\n\x13ListSessionsRequest\"?\n\x14ListSessionsResponse\x12\'\n\x08sessions\x18\x01 \x03(\x0b\x32\x15.keepworld.v1.Session\"N\n\x15\x43reateSnapshotRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\t\"B\n\x16\x43reateSnapshotResponse\x12(\n\x08snapshot\x18\x01 \x01(\x0b\x32\x16.keepworld.v1.Snapshot\"?\n\x08Snapshot\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\"8\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\">\n\x14\x43loseSessionResponse\x12&\n\x07session\x18\x01 \x01(\x0b\x32\x15.keepworld.v1.Session\"\xe3\x02\n\x14StreamSessionRequest\x12&\n\x06\x61ttach\x18\x01 \x01(\x0b\x32\x14.keepworld.v1.AttachH\x00\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x19.keepworld.v1.LiveControlH\x00\x12&\n\x06script\x18\x03 \x01(\x0b\x32\x14.keepworld.v1.ScriptH\x00\x12(\n\x04path\x18\x04 \x01(\x0b\x32\x18.keepworld.v1.CameraPathH\x00\x12$\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x13.keepworld.v1.EventH\x00\x12\"\n\x04pace\x18\x06 \x01(\x0b\x32\x12.keepworld.v1.PaceH\x00\x12,\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x1a.keepworld.v1.StreamConfigH\x00\x12 \n\x03\x61\x63k\x18\x08 \x01(\x0b\x32\x11.keepworld.v1.AckH\x00\x42\t\n\x07message\"\xcb\x02\n\x15StreamSessionResponse\x12*\n\x08\x61ttached\x18\x01 \x01(\x0b\x32\x16.keepworld.v1.AttachedH\x00\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x13.keepworld.v1.FrameH\x00\x12+\n\tchunk_end\x18\x03 \x01(\x0b\x32\x16.keepworld.v1.ChunkEndH\x00\x12(\n\x07receipt\x18\x04 \x01(\x0b\x32\x15.keepworld.v1.ReceiptH\x00\x12(\n\x07refusal\x18\x05 \x01(\x0b\x32\x15.keepworld.v1.RefusalH\x00\x12&\n\x06notice\x18\x06 \x01(\x0b\x32\x14.keepworld.v1.NoticeH\x00\x12,\n\theartbeat\x18\x07 \x01(\x0b\x32\x17.keepworld.v1.HeartbeatH\x00\x42\t\n\x07message*\x96\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_IDLE\x10\x01\x12\x1b\n\x17SESSION_STATE_STREAMING\x10\x02\x12\x18\n\x14SESSION_STATE_CLOSED\x10\x03\x12\x18\n\x14SESSION_STATE_FAILED\x10\x04\x32\x82\x05\n\x0cWorldService\x12^\n\x0fGetCapabilities\x12$.keepworld.v1.GetCapabilitiesRequest\x1a%.keepworld.v1.GetCapabilitiesResponse\x12X\n\rCreateSession\x12\".keepworld.v1.CreateSessionRequest\x1a#.keepworld.v1.CreateSessionResponse\x12\\\n\rStreamSession\x12\".keepworld.v1.StreamSessionRequest\x1a#.keepworld.v1.StreamSessionResponse(\x01\x30\x01\x12O\n\nGetSession\x12\x1f.keepworld.v1.GetSessionRequest\x1a .keepworld.v1.GetSessionResponse\x12U\n\x0cListSessions\x12!.keepworld.v1.ListSessionsRequest\x1a\".keepworld.v1.ListSessionsResponse\x12[\n\x0e\x43reateSnapshot\x12#.keepworld.v1.CreateSnapshotRequest\x1a$.keepworld.v1.CreateSnapshotResponse\x12U\n\x0c\x43loseSession\x12!.keepworld.v1.CloseSessionRequest\x1a\".keepworld.v1.CloseSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepworld.v1.world_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATE']._serialized_start=2695
-  _globals['_SESSIONSTATE']._serialized_end=2845
+  _globals['_SESSIONSTATE']._serialized_start=3162
+  _globals['_SESSIONSTATE']._serialized_end=3312
   _globals['_GETCAPABILITIESREQUEST']._serialized_start=161
   _globals['_GETCAPABILITIESREQUEST']._serialized_end=185
   _globals['_GETCAPABILITIESRESPONSE']._serialized_start=188
   _globals['_GETCAPABILITIESRESPONSE']._serialized_end=327
   _globals['_FAMILYCAPABILITIES']._serialized_start=330
-  _globals['_FAMILYCAPABILITIES']._serialized_end=949
-  _globals['_MODE']._serialized_start=951
-  _globals['_MODE']._serialized_end=985
-  _globals['_SIZE']._serialized_start=987
-  _globals['_SIZE']._serialized_end=1024
-  _globals['_VOCABULARY']._serialized_start=1026
-  _globals['_VOCABULARY']._serialized_end=1070
-  _globals['_LIMITS']._serialized_start=1073
-  _globals['_LIMITS']._serialized_end=1213
-  _globals['_CREATESESSIONREQUEST']._serialized_start=1216
-  _globals['_CREATESESSIONREQUEST']._serialized_end=1352
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=1354
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=1463
-  _globals['_SESSION']._serialized_start=1466
-  _globals['_SESSION']._serialized_end=1672
-  _globals['_GETSESSIONREQUEST']._serialized_start=1674
-  _globals['_GETSESSIONREQUEST']._serialized_end=1728
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1730
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1790
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1792
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1813
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1815
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1878
-  _globals['_CLOSESESSIONREQUEST']._serialized_start=1880
-  _globals['_CLOSESESSIONREQUEST']._serialized_end=1936
-  _globals['_CLOSESESSIONRESPONSE']._serialized_start=1938
-  _globals['_CLOSESESSIONRESPONSE']._serialized_end=2000
-  _globals['_STREAMSESSIONREQUEST']._serialized_start=2003
-  _globals['_STREAMSESSIONREQUEST']._serialized_end=2358
-  _globals['_STREAMSESSIONRESPONSE']._serialized_start=2361
-  _globals['_STREAMSESSIONRESPONSE']._serialized_end=2692
-  _globals['_WORLDSERVICE']._serialized_start=2848
-  _globals['_WORLDSERVICE']._serialized_end=3397
+  _globals['_FAMILYCAPABILITIES']._serialized_end=990
+  _globals['_MODE']._serialized_start=992
+  _globals['_MODE']._serialized_end=1026
+  _globals['_SIZE']._serialized_start=1028
+  _globals['_SIZE']._serialized_end=1065
+  _globals['_VOCABULARY']._serialized_start=1067
+  _globals['_VOCABULARY']._serialized_end=1111
+  _globals['_LIMITS']._serialized_start=1114
+  _globals['_LIMITS']._serialized_end=1371
+  _globals['_CREATESESSIONREQUEST']._serialized_start=1374
+  _globals['_CREATESESSIONREQUEST']._serialized_end=1578
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=1580
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=1689
+  _globals['_SESSION']._serialized_start=1692
+  _globals['_SESSION']._serialized_end=1926
+  _globals['_GETSESSIONREQUEST']._serialized_start=1928
+  _globals['_GETSESSIONREQUEST']._serialized_end=1982
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1984
+  _globals['_GETSESSIONRESPONSE']._serialized_end=2044
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=2046
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=2067
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=2069
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=2132
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_start=2134
+  _globals['_CREATESNAPSHOTREQUEST']._serialized_end=2212
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_start=2214
+  _globals['_CREATESNAPSHOTRESPONSE']._serialized_end=2280
+  _globals['_SNAPSHOT']._serialized_start=2282
+  _globals['_SNAPSHOT']._serialized_end=2345
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=2347
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=2403
+  _globals['_CLOSESESSIONRESPONSE']._serialized_start=2405
+  _globals['_CLOSESESSIONRESPONSE']._serialized_end=2467
+  _globals['_STREAMSESSIONREQUEST']._serialized_start=2470
+  _globals['_STREAMSESSIONREQUEST']._serialized_end=2825
+  _globals['_STREAMSESSIONRESPONSE']._serialized_start=2828
+  _globals['_STREAMSESSIONRESPONSE']._serialized_end=3159
+  _globals['_WORLDSERVICE']._serialized_start=3315
+  _globals['_WORLDSERVICE']._serialized_end=3957
 # @@protoc_insertion_point(module_scope)

@@ -118,6 +118,8 @@ class FamilyCapabilities(_message.Message):
     PROMPT_WORDS_FIELD_NUMBER: _builtins.int
     EVENT_PHRASES_FIELD_NUMBER: _builtins.int
     CHUNK_S_FIELD_NUMBER: _builtins.int
+    TAKES_IMAGE_FIELD_NUMBER: _builtins.int
+    TAKES_CLIP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     summary: _builtins.str
@@ -142,6 +144,9 @@ class FamilyCapabilities(_message.Message):
     has_depth: _builtins.bool
     chunk_s: _builtins.float
     """Measured here: time in the family for a chunk of the default size, 0 before the first."""
+    takes_image: _builtins.bool
+    """Whether a world can begin with a given picture, or go on from given frames."""
+    takes_clip: _builtins.bool
     @_builtins.property
     def modes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mode]: ...
     @_builtins.property
@@ -181,10 +186,12 @@ class FamilyCapabilities(_message.Message):
         prompt_words: _abc.Iterable[Global___Vocabulary] | None = ...,
         event_phrases: _abc.Iterable[Global___Vocabulary] | None = ...,
         chunk_s: _builtins.float = ...,
+        takes_image: _builtins.bool = ...,
+        takes_clip: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "turn_rate", b"turn_rate", "units", b"units", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "takes_clip", b"takes_clip", "takes_image", b"takes_image", "turn_rate", b"turn_rate", "units", b"units", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,6 +277,11 @@ class Limits(_message.Message):
     MAX_PENDING_EVENTS_FIELD_NUMBER: _builtins.int
     DEAD_MAN_S_FIELD_NUMBER: _builtins.int
     IDLE_S_FIELD_NUMBER: _builtins.int
+    MAX_SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    MAX_ASSET_FRAMES_FIELD_NUMBER: _builtins.int
+    MAX_ASSET_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
+    ASSET_S_FIELD_NUMBER: _builtins.int
     max_sessions: _builtins.int
     max_steps: _builtins.int
     """Steps in one Script, cameras in one CameraPath."""
@@ -280,6 +292,14 @@ class Limits(_message.Message):
     """After this without a live control the camera stands still."""
     idle_s: _builtins.float
     """A session without a stream is closed after this."""
+    max_snapshots: _builtins.int
+    """Snapshots that are kept; the oldest go first."""
+    max_asset_frames: _builtins.int
+    """Frames in an asset, pixels in each, and bytes of all of them decoded."""
+    max_asset_pixels: _builtins.int
+    max_asset_bytes: _builtins.int
+    asset_s: _builtins.float
+    """An asset is kept for so long."""
     def __init__(
         self,
         *,
@@ -289,10 +309,15 @@ class Limits(_message.Message):
         max_pending_events: _builtins.int = ...,
         dead_man_s: _builtins.float = ...,
         idle_s: _builtins.float = ...,
+        max_snapshots: _builtins.int = ...,
+        max_asset_frames: _builtins.int = ...,
+        max_asset_pixels: _builtins.int = ...,
+        max_asset_bytes: _builtins.int = ...,
+        asset_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_man_s", b"dead_man_s", "idle_s", b"idle_s", "max_pending_events", b"max_pending_events", "max_queued_frames", b"max_queued_frames", "max_sessions", b"max_sessions", "max_steps", b"max_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_s", b"asset_s", "dead_man_s", b"dead_man_s", "idle_s", b"idle_s", "max_asset_bytes", b"max_asset_bytes", "max_asset_frames", b"max_asset_frames", "max_asset_pixels", b"max_asset_pixels", "max_pending_events", b"max_pending_events", "max_queued_frames", b"max_queued_frames", "max_sessions", b"max_sessions", "max_snapshots", b"max_snapshots", "max_steps", b"max_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +333,9 @@ class CreateSessionRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    IMAGE_ASSET_ID_FIELD_NUMBER: _builtins.int
+    CLIP_ASSET_ID_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID."""
     family: _builtins.str
@@ -315,6 +343,11 @@ class CreateSessionRequest(_message.Message):
     seed: _builtins.int
     mode: _builtins.str
     """One of the family's modes; empty: its first."""
+    image_asset_id: _builtins.str
+    """What the world begins with, or goes on from: see AssetService. At most one of these three."""
+    clip_asset_id: _builtins.str
+    snapshot_id: _builtins.str
+    """A world to go on from, chunk and frame numbers too. The other fields are then empty, 0 or absent, or as they were."""
     @_builtins.property
     def size(self) -> Global___Size:
         """Absent: the family's default."""
@@ -328,10 +361,13 @@ class CreateSessionRequest(_message.Message):
         seed: _builtins.int = ...,
         size: Global___Size | None = ...,
         mode: _builtins.str = ...,
+        image_asset_id: _builtins.str = ...,
+        clip_asset_id: _builtins.str = ...,
+        snapshot_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "mode", b"mode", "prompt", b"prompt", "request_id", b"request_id", "seed", b"seed", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_asset_id", b"clip_asset_id", "family", b"family", "image_asset_id", b"image_asset_id", "mode", b"mode", "prompt", b"prompt", "request_id", b"request_id", "seed", b"seed", "size", b"size", "snapshot_id", b"snapshot_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +420,7 @@ class Session(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    FIRST_CHUNK_FRAMES_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     family: _builtins.str
     family_version: _builtins.str
@@ -391,8 +428,10 @@ class Session(_message.Message):
     mode: _builtins.str
     state: Global___SessionState.ValueType
     chunks: _builtins.int
-    """Whole chunks and frames made so far."""
+    """Whole chunks and frames made so far, those before a snapshot included."""
     frames: _builtins.int
+    first_chunk_frames: _builtins.int
+    """Frames in its chunk 0: those of every other chunk, if it goes on from a clip."""
     @_builtins.property
     def size(self) -> Global___Size: ...
     def __init__(
@@ -407,10 +446,11 @@ class Session(_message.Message):
         state: Global___SessionState.ValueType = ...,
         chunks: _builtins.int = ...,
         frames: _builtins.int = ...,
+        first_chunk_frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "family", b"family", "family_version", b"family_version", "frames", b"frames", "mode", b"mode", "seed", b"seed", "session_id", b"session_id", "size", b"size", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "family", b"family", "family_version", b"family_version", "first_chunk_frames", b"first_chunk_frames", "frames", b"frames", "mode", b"mode", "seed", b"seed", "session_id", b"session_id", "size", b"size", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,6 +532,81 @@ class ListSessionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
+
+@_typing.final
+class CreateSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID."""
+    session_id: _builtins.str
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSnapshotRequest: _TypeAlias = CreateSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class CreateSnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot: ...
+    def __init__(
+        self,
+        *,
+        snapshot: Global___Snapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateSnapshotResponse: _TypeAlias = CreateSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    """A world after a whole chunk. Events that wait for a later chunk are not part of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    """Secret; opens sessions."""
+    chunks: _builtins.int
+    """Whole chunks and frames made so far."""
+    frames: _builtins.int
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+        chunks: _builtins.int = ...,
+        frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "frames", b"frames", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
 
 @_typing.final
 class CloseSessionRequest(_message.Message):

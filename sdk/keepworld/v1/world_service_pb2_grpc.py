@@ -60,6 +60,11 @@ class WorldServiceStub(object):
                 request_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/keepworld.v1.WorldService/CreateSnapshot',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
         self.CloseSession = channel.unary_unary(
                 '/keepworld.v1.WorldService/CloseSession',
                 request_serializer=keepworld_dot_v1_dot_world__service__pb2.CloseSessionRequest.SerializeToString,
@@ -104,6 +109,13 @@ class WorldServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSnapshot(self, request, context):
+        """Keeps a session's world as it is after its last whole chunk, for sessions to go on from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseSession(self, request, context):
         """Ends a session and frees what it holds; ending one that has ended already is fine.
         """
@@ -138,6 +150,11 @@ def add_WorldServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.SerializeToString,
             ),
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
@@ -281,6 +298,33 @@ class WorldService(object):
             '/keepworld.v1.WorldService/ListSessions',
             keepworld_dot_v1_dot_world__service__pb2.ListSessionsRequest.SerializeToString,
             keepworld_dot_v1_dot_world__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/CreateSnapshot',
+            keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,8 @@ class WorldServiceStub:
     """The walk: controls and events in, frames out."""
     GetSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.GetSessionRequest, _world_service_pb2.GetSessionResponse]
     ListSessions: _aio.UnaryUnaryMultiCallable[_world_service_pb2.ListSessionsRequest, _world_service_pb2.ListSessionsResponse]
+    CreateSnapshot: _aio.UnaryUnaryMultiCallable[_world_service_pb2.CreateSnapshotRequest, _world_service_pb2.CreateSnapshotResponse]
+    """Keeps a session's world as it is after its last whole chunk, for sessions to go on from."""
     CloseSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.CloseSessionRequest, _world_service_pb2.CloseSessionResponse]
     """Ends a session and frees what it holds; ending one that has ended already is fine."""
 
@@ -67,6 +69,14 @@ class WorldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _world_service_pb2.ListSessionsRequest,
         context: _aio.ServicerContext[_world_service_pb2.ListSessionsRequest, _abc.Awaitable[_world_service_pb2.ListSessionsResponse]],
     ) -> _abc.Awaitable[_world_service_pb2.ListSessionsResponse]: ...
+
+    @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _world_service_pb2.CreateSnapshotRequest,
+        context: _aio.ServicerContext[_world_service_pb2.CreateSnapshotRequest, _abc.Awaitable[_world_service_pb2.CreateSnapshotResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.CreateSnapshotResponse]:
+        """Keeps a session's world as it is after its last whole chunk, for sessions to go on from."""
 
     @_abc_1.abstractmethod
     def CloseSession(

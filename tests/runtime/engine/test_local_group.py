@@ -2,15 +2,16 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from keepworld.motion import Control
-from keepworld_runtime.engine.group import ChunkDrawn, LocalGroup, WorldFailedError
+from keepworld_runtime.engine.group import ChunkDrawn, LoadFailedError, LocalGroup, WorldBrokenError, WorldFailedError
 from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families import Chosen
-from keepworld_runtime.families.family import ChunkRequest, WorldSpec, WorldState
+from keepworld_runtime.families.family import ChunkRequest, Event, FamilyOptions, WorldSpec, WorldState
 
 from tests import families
 
@@ -55,6 +56,62 @@ async def test_a_world_opened_with_a_state_goes_on_from_it(group):
     await group.open("w", "gradient", spec(), WorldState(head=b"6.5 0", parts={}))
     (first, *_), _ = await draw(group, 1)
     np.testing.assert_array_equal(first.image, families.picture(spec(), 13, 7.0, 0))
+
+
+async def test_a_part_of_the_state_is_told_once(group):
+    await group.open("w", "gradient", spec(), None)
+    ends = [(await draw(group, chunk))[1] for chunk in range(5)]
+    assert [list(end.change.new) for end in ends] == [[f"chunk {chunk}"] for chunk in range(5)]
+    assert ends[4].change.names == ("chunk 2", "chunk 3", "chunk 4")
+
+
+async def test_the_parts_a_world_was_opened_with_are_known(group):
+    state = None
+    await group.open("w", "gradient", spec(), None)
+    for chunk in range(2):
+        state = (await draw(group, chunk))[1].change.onto(state)
+    await group.open("w", "gradient", spec(), state)
+    _, end = await draw(group, 2)
+    assert list(end.change.new) == ["chunk 2"]
+    assert end.change.names == ("chunk 0", "chunk 1", "chunk 2")
+
+
+async def test_a_broken_chunk_is_told_apart_and_leaves_the_worker_well(group):
+    await group.open("w", "gradient", spec("break=0 at=4"), None)
+    with pytest.raises(WorldBrokenError, match="not a number"):
+        await draw(group, 0)
+    await group.open("w", "gradient", spec(), None)
+    assert len((await draw(group, 0))[0]) == 13
+
+
+async def test_an_event_is_prepared_while_a_chunk_is_drawn(group, tmp_path):
+    prompt = f"awaits=0 at=5 prepared={tmp_path}/prepared"  # its sixth frame is drawn when the event has been prepared
+    await group.open("w", "gradient", spec(prompt), None)
+    request = ChunkRequest(chunk=0, controls=(Control(),) * 13, poses=(None,) * 13)
+    frames = 0
+    async for drawn in group.draw("w", request, skip=0, within_s=20.0):
+        frames += not isinstance(drawn, ChunkDrawn)
+        if frames == 1:
+            group.prepare("w", Event(text="rain", ramp_s=0.0))
+    assert frames == 13
+    assert (tmp_path / "prepared").read_text() == "rain\n"
+
+
+async def test_an_event_that_cannot_be_prepared_leaves_the_worker_well(group):
+    await group.open("w", "gradient", spec("prepare=raise"), None)
+    group.prepare("w", Event(text="rain", ramp_s=0.0))
+    group.prepare("no such world", Event(text="rain", ramp_s=0.0))
+    assert len((await draw(group, 0))[0]) == 13
+
+
+async def test_a_family_that_cannot_load_says_why(tmp_path):
+    options = FamilyOptions(checkpoint=tmp_path / "nowhere")
+    group = LocalGroup(
+        replace(SETUP, families={"gradient": Chosen(module="tests.families", options=options)}, log_level="CRITICAL")
+    )
+    with pytest.raises(LoadFailedError, match=r"no weights in .*nowhere"):
+        await group.start()
+    await group.stop()
 
 
 async def test_skipped_frames_are_drawn_but_not_sent(group):

@@ -106,11 +106,13 @@ async def test_a_server_ends_when_its_stdin_does():
         await until_gone(children)
 
 
-async def test_a_killed_server_takes_its_worker_along():
-    async with started() as process:
+@pytest.mark.parametrize("ranks", [1, 2])
+async def test_a_killed_server_takes_its_workers_along(ranks):
+    async with started("--ranks", str(ranks)) as process:
         await said(process)
         await said(process)
         children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= ranks
         process.kill()
         await until_gone(children)
 
@@ -135,6 +137,10 @@ async def test_a_taken_port_is_an_error():
         (("--family", "nothing"), b"known: diorama"),
         (("--max-sessions", "0"), b"max_sessions"),
         (("--config", "/nowhere.toml"), b"nowhere"),
+        (("--dtype", "int3"), b"float32"),
+        (("--warm-s", "0"), b"patience.warm_s"),
+        (("--family", "diorama", "--ranks", "2"), b"diorama"),
+        (("--family", "other=tests.families", "--device", "cuda"), b"gradient or other"),
     ],
 )
 async def test_settings_that_make_no_sense_are_explained(options, words):
@@ -142,6 +148,29 @@ async def test_settings_that_make_no_sense_are_explained(options, words):
         _, log = await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode == 2
     assert words in log
+
+
+async def test_options_reach_the_family_in_the_server_and_in_its_worker(tmp_path):
+    options = ("--variant", "fast", "--checkpoint", str(tmp_path), "--kernels", "a,b")
+    async with started(*options) as process:
+        listening, _ = await said(process), await said(process)
+        async with connect(int(listening["listening"].rpartition(":")[2])) as stub:
+            assert (await create(stub)).session.family_version == "fast"
+
+
+async def test_weights_that_are_not_there_are_said_once(tmp_path):
+    async with started("--checkpoint", str(tmp_path / "nowhere")) as process:
+        _, log = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert process.returncode == 1
+    assert log.count(b"cannot go on: ValueError: no weights in") == 1
+
+
+async def test_a_checkpoint_for_the_diorama_is_refused():
+    command = (sys.executable, "-m", "keepworld_runtime", "--port", "0", "--checkpoint", "weights")
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, log = await asyncio.wait_for(process.communicate(), 15)
+    assert process.returncode == 2
+    assert b"takes no checkpoint" in log
 
 
 async def test_a_family_that_cannot_load_ends_the_server():
@@ -159,7 +188,7 @@ async def test_health_and_reflection():
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         services = {each.name for each in (await call.read()).list_services_response.service}
         call.cancel()
-    assert {"keepworld.v1.WorldService", "grpc.health.v1.Health"} <= services
+    assert {"keepworld.v1.WorldService", "keepworld.v1.AssetService", "grpc.health.v1.Health"} <= services
 
 
 async def test_a_warming_server_is_not_serving_and_a_create_waits_for_it():
@@ -186,6 +215,7 @@ async def test_capabilities_are_the_familys_own():
     assert 0 < family.chunk_s < 1
     limits = answer.limits
     assert (limits.max_sessions, limits.dead_man_s, limits.idle_s) == (3, 1.5, 600.0)
+    assert (limits.max_snapshots, limits.max_asset_frames, limits.asset_s) == (64, 1024, 600.0)
     assert (limits.max_steps, limits.max_queued_frames, limits.max_pending_events) == (4096, 100_000, 256)
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from keepworld.v1 import session_pb2, world_service_pb2
 from keepworld_runtime.engine.group import Patience
+from keepworld_runtime.families.family import FamilyOptions
 
 from tests import families
-from tests.runtime.serving.client import Walk, create, pixels, script, serving, spec
+from tests.runtime.serving.client import Walk, create, eventually, pixels, script, serving, spec
 
 
 async def _walk(walk: Walk, num_chunks: int) -> list:
@@ -91,3 +92,50 @@ async def test_a_chunk_that_fails_again_and_again_ends_its_session_and_no_other(
         assert _is_uninterrupted(await _walk(calm, 5), 5)
         listed = (await stub.ListSessions(world_service_pb2.ListSessionsRequest())).sessions
     assert created.session.session_id not in [session.session_id for session in listed]
+
+
+async def test_a_broken_chunk_ends_its_session_after_all_that_was_made_and_no_other(tmp_path):
+    async with serving() as (server, stub):
+        created = await create(stub, "break=2 at=4")
+        doomed, calm = Walk(stub, created), Walk(stub, await create(stub))
+        await asyncio.gather(doomed.attach(), calm.attach())
+        frames = await _walk(doomed, 2)
+        assert _is_uninterrupted(frames, 2)
+        begun = [(await doomed.until("frame")).seq for _ in range(4)]
+        code, info = await doomed.status()
+        assert begun == [29, 30, 31, 32]
+        assert (code, info.reason, info.metadata["chunk"]) == (grpc.StatusCode.INTERNAL, "CHUNK_BROKEN", "2")
+        assert "chunk 2" in await doomed.call.details()
+        assert "secret" not in await doomed.call.details()
+        assert server.group.generation == 1  # nothing was tried again
+        with pytest.raises(grpc.aio.AioRpcError, match="chunk 2"):
+            await Walk(stub, created).attach()
+        assert _is_uninterrupted(await _walk(calm, 5), 5)
+
+
+async def test_an_event_that_waits_is_prepared_again_by_a_new_worker(tmp_path):
+    prepared = tmp_path / "prepared"
+    async with serving() as (server, stub):
+        walk = Walk(stub, await create(stub, f"prepared={prepared}"))
+        await walk.attach(only_scripted=True)
+        await walk.send(script=script((0.0, 12)))
+        await walk.chunk()
+        await walk.send(event={"request_id": "e", "text": "rain", "chunk": 2})
+        await walk.until("receipt")
+        await eventually(prepared.exists)
+        os.kill(server.group.pids[0], signal.SIGKILL)
+        await walk.send(script=script((0.0, 32)))
+        await _walk(walk, 1)
+        await eventually(lambda: prepared.read_text().splitlines() == ["rain", "rain"])
+        frames, end = await walk.chunk()
+    assert [event.text for event in end.events] == ["rain"]
+    np.testing.assert_array_equal(pixels(frames[0]), families.picture(spec(), 29, 0.0, 1))
+
+
+async def test_a_family_too_slow_to_warm_up_is_served_all_the_same(tmp_path):
+    options = FamilyOptions(memory=f"hang=0 once={tmp_path}/done")
+    async with serving(options=options, patience=Patience(warm_s=0.3)) as (server, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach()
+        assert _is_uninterrupted(await _walk(walk, 2), 2)
+    assert server.group.generation == 2

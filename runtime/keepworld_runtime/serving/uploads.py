@@ -1,0 +1,143 @@
+"""AssetService: pictures and frames come in one by one, each measured before it is decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+import grpc
+import numpy as np
+from keepworld.v1 import asset_service_pb2, asset_service_pb2_grpc, frame_pb2
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from keepworld_runtime.engine.errors import InvalidFieldError
+from keepworld_runtime.families.family import Clip
+from keepworld_runtime.serving import validate
+from keepworld_runtime.serving.assets import AssetLimits, AssetStore
+
+Request = asset_service_pb2.UploadAssetRequest
+
+_NEXT_WITHIN_S = 30.0
+_KINDS = (asset_service_pb2.ASSET_KIND_IMAGE, asset_service_pb2.ASSET_KIND_CLIP)
+_FORMATS = {frame_pb2.IMAGE_ENCODING_PNG: "PNG", frame_pb2.IMAGE_ENCODING_JPEG: "JPEG"}
+
+
+class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
+    """Fills a store; `threads` decode."""
+
+    def __init__(self, store: AssetStore, threads: Executor) -> None:
+        self._store = store
+        self._threads = threads
+
+    async def UploadAsset(  # noqa: N802 - gRPC's names
+        self,
+        request_iterator: AsyncIterator[Request],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> asset_service_pb2.UploadAssetResponse:
+        """Takes a header, and then its frames."""
+        limits = self._store.limits
+        header = _header(await _next(request_iterator), limits)
+        first = await self._frame(request_iterator, header, 0, size=(header.width, header.height))
+        height, width = first[0].shape[:2]
+        num_bytes = header.frames * height * width * 3
+        if num_bytes > limits.max_bytes:
+            raise InvalidFieldError(
+                f"{header.frames} frames of {width}x{height} have {num_bytes} bytes, more than {limits.max_bytes}",
+                field="header.frames",
+            )
+        with self._store.room(num_bytes):
+            frames = np.empty((header.frames, height, width, 3), np.uint8)
+            c2ws = np.empty((header.frames, 4, 4)) if header.has_cameras else None
+            for index in range(header.frames):
+                image, c2w = (
+                    first if index == 0 else await self._frame(request_iterator, header, index, (width, height))
+                )
+                frames[index] = image
+                if c2ws is not None:
+                    c2ws[index] = c2w
+            if await _next(request_iterator) is not None:
+                raise InvalidFieldError(f"more than the {header.frames} frames of the header came", field="frame")
+            is_image = header.kind == asset_service_pb2.ASSET_KIND_IMAGE
+            asset_id = self._store.keep(frames[0] if is_image else Clip(frames=frames, c2ws=c2ws))
+        return asset_service_pb2.UploadAssetResponse(
+            asset_id=asset_id, frames=header.frames, width=width, height=height
+        )
+
+    async def _frame(
+        self,
+        requests: AsyncIterator[Request],
+        header: asset_service_pb2.AssetHeader,
+        index: int,
+        size: tuple[int, int],
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
+        """The next frame [H, W, 3], and its camera to world [4, 4] if there is one."""
+        request = await _next(requests)
+        if request is None or request.WhichOneof("message") != "frame":
+            raise InvalidFieldError(f"frame {index} of {header.frames} was due", field="frame")
+        message = request.frame
+        if message.HasField("world_from_camera") != header.has_cameras:
+            raise InvalidFieldError(
+                f"frame {index}: cameras must come with all frames or none, as the header says",
+                field="frame.world_from_camera",
+            )
+        c2w = validate.pose(message.world_from_camera, "frame.world_from_camera") if header.has_cameras else None
+        decode = partial(_decode, message.image, size, self._store.limits.max_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, decode), c2w
+
+
+async def _next(requests: AsyncIterator[Request]) -> Request | None:
+    try:
+        async with asyncio.timeout(_NEXT_WITHIN_S):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise InvalidFieldError(f"nothing came within {_NEXT_WITHIN_S:g} s", field="frame") from None
+
+
+def _header(request: Request | None, limits: AssetLimits) -> asset_service_pb2.AssetHeader:
+    if request is None or request.WhichOneof("message") != "header":
+        raise InvalidFieldError("the first message of an upload must be its header", field="header")
+    header = request.header
+    if header.kind not in _KINDS:
+        raise InvalidFieldError("choose a kind: image or clip", field="header.kind")
+    most = 1 if header.kind == asset_service_pb2.ASSET_KIND_IMAGE else limits.max_frames
+    if not 1 <= header.frames <= most:
+        raise InvalidFieldError(f"must be in [1, {most}], got {header.frames}", field="header.frames")
+    if bool(header.width) != bool(header.height) or header.width * header.height > limits.max_pixels:
+        raise InvalidFieldError(
+            f"{header.width}x{header.height} must be both sides, or none, and at most {limits.max_pixels} pixels",
+            field="header.width",
+        )
+    return header
+
+
+def _decode(image: frame_pb2.Image, size: tuple[int, int], max_pixels: int) -> NDArray[np.uint8]:
+    """A picture as [H, W, 3]; its size must be `size`, width and height, unless that is (0, 0)."""
+    field = "frame.image.data"
+    if image.encoding == frame_pb2.IMAGE_ENCODING_RAW_RGB8:
+        width, height = size
+        if not image.data or len(image.data) != width * height * 3:
+            raise InvalidFieldError(
+                f"a raw frame of {width}x{height} has {width * height * 3} bytes, got {len(image.data)}", field=field
+            )
+        return np.frombuffer(image.data, np.uint8).reshape(height, width, 3)
+    if image.encoding not in _FORMATS:
+        raise InvalidFieldError("choose an encoding: raw, PNG or JPEG", field="frame.image.encoding")
+    try:
+        with Image.open(io.BytesIO(image.data), formats=[_FORMATS[image.encoding]]) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise InvalidFieldError(
+                    f"{picture.width}x{picture.height} is more than {max_pixels} pixels", field=field
+                )
+            pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InvalidFieldError(f"not a {_FORMATS[image.encoding]} picture: {error}", field=field) from None
+    if any(size) and pixels.shape[:2] != size[::-1]:
+        raise InvalidFieldError(
+            f"every frame must be {size[0]}x{size[1]}, got {pixels.shape[1]}x{pixels.shape[0]}", field=field
+        )
+    return pixels
