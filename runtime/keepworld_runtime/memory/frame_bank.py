@@ -80,10 +80,9 @@ class FrameBank:
             raise ValueError(f"latents must be [1, C, {len(views)}, h, w], got {list(latents.shape)}")
         clips = []
         for at in range(0, len(views), self.room.clip):
-            span = slice(at, at + self.room.clip)
-            own = (
-                latents[:, :, span].detach().to(self._device, copy=True)
-            )  # not a view that keeps the whole chunk alive
+            span = np.arange(at, min(at + self.room.clip, len(views)))
+            # Copies both: nothing keeps the whole chunk alive, or can change what is kept.
+            own = latents[:, :, at : at + len(span)].detach().to(self._device, copy=True)
             clips.append(Clip(self.num_latents + at, own, views[span]))
         return clips
 
