@@ -81,7 +81,7 @@ def attend_together(
     text: tuple[Tensor, Tensor, Tensor] | None,
     bias: Tensor | None,
     attend: Attend,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Attend without a cache; text, if there is any, takes part as query too, in the branch by place.
 
     Args:
@@ -94,13 +94,30 @@ def attend_together(
     Returns:
         The picture's outputs of the branch by place and of the branch by camera, and the text's of the first.
     """
-    num, layout, cameras = q.shape[2], geometry.layout, geometry.cameras
-    text_q, text_k, text_v = text or (q[:, :, :0],) * 3
-    placed_q, placed_k = (rotate(each, geometry.cos, geometry.sin) for each in (q, k))
-    placed = attend(_joined(placed_q, text_q), _joined(placed_k, text_k), _joined(v, text_v), bias)
+    layout, cameras = geometry.layout, geometry.cameras
+    placed, text_out = attend_by_place(q, k, v, geometry=geometry, text=text, bias=bias, attend=attend)
+    _, text_k, text_v = text or (None, q[:, :, :0], q[:, :, :0])
     seen_k, seen_v = cameras.on_key(k, layout), cameras.on_key(v, layout)
     seen = attend(cameras.on_query(q, layout), _joined(seen_k, text_k), _joined(seen_v, text_v), bias)
-    return placed[:, :, :num], cameras.on_output(seen, layout), placed[:, :, num:] if text else None
+    return placed, cameras.on_output(seen, layout), text_out
+
+
+def attend_by_place(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    geometry: Geometry,
+    text: tuple[Tensor, Tensor, Tensor] | None,
+    bias: Tensor | None,
+    attend: Attend,
+) -> tuple[Tensor, Tensor]:
+    """The branch by place of `attend_together` alone, which is all that a network without cameras has."""
+    num = q.shape[2]
+    text_q, text_k, text_v = text or (q[:, :, :0],) * 3
+    placed_q, placed_k = (rotate(each, geometry.cos, geometry.sin) for each in (q, k))
+    out = attend(_joined(placed_q, text_q), _joined(placed_k, text_k), _joined(v, text_v), bias)
+    return out[:, :, :num], out[:, :, num:]
 
 
 def _joined(picture: Tensor, text: Tensor) -> Tensor:

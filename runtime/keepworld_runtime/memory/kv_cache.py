@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,16 +57,27 @@ class KVCache:
         """Slots before the chunk's own."""
         return self.num_text + self.num_context
 
-    def write_text(self, k: Tensor, v: Tensor, bias: Tensor | None = None) -> None:
-        """Set the text's keys and values [layers, B, H, text, d]; the context is void then.
+    def text(self, layer: int) -> tuple[Tensor, Tensor]:
+        """One layer's keys and values [B, H, text, d] of the text."""
+        return self.k[layer, :, :, : self.num_text], self.v[layer, :, :, : self.num_text]
+
+    def write_text(self, texts: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None = None) -> None:
+        """Set the text's keys and values, each [layers, B, H, L, d], of one text or several side by side.
+
+        The context is void then.
 
         Raises:
-            ValueError: it does not fit.
+            ValueError: they do not fit.
         """
-        self._check(k.shape[3])
-        self.num_text, self.num_context, self.text_bias = k.shape[3], 0, bias
-        self.k[:, :, :, : self.num_text] = k
-        self.v[:, :, :, : self.num_text] = v
+        num_text = sum(k.shape[3] for k, _ in texts)
+        self._check(num_text)
+        self.num_text, self.num_context, self.text_bias = num_text, 0, bias
+        start = 0
+        for k, v in texts:
+            end = start + k.shape[3]
+            self.k[:, :, :, start:end] = k
+            self.v[:, :, :, start:end] = v
+            start = end
 
     def write(self, layer: int, k: Tensor, v: Tensor, at: int) -> None:
         """Set one layer's keys and values [B, H, S, d] from slot `at` on.

@@ -66,6 +66,8 @@ class RolloutConfig:
         guidance: scale of classifier-free guidance; 1 does without.
         context_timestep: the noise level, of 1000, that clean context is said to have.
         memory_size, window: latents of context at most; the newest of them that are always there.
+        is_reanchored: whether the chunk's first camera is the origin of what the network sees, instead of the world's. Text
+            has no camera and stands at the origin, so this is not the same; no released model was trained with it.
     """
 
     chunk_size: int = 4
@@ -76,12 +78,13 @@ class RolloutConfig:
     context_timestep: float = 14.0
     memory_size: int = 20
     window: int = 12
+    is_reanchored: bool = False
 
 
 MODEL = ModelConfig()
 DISTILLED = RolloutConfig()
 AUTOREGRESSIVE = replace(DISTILLED, num_steps=50, guidance=6.0)
-BIDIRECTIONAL = replace(AUTOREGRESSIVE, chunk_size=16, is_bidirectional=True)
+BIDIRECTIONAL = replace(AUTOREGRESSIVE, chunk_size=16, is_bidirectional=True, memory_size=32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
