@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Tiny networks gain nothing from a second OpenMP thread, and on a busy machine the two wait for each other: 20 times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from keepworld.capture import Capture
