@@ -164,3 +164,12 @@ class StreamedBlocks(nn.ModuleList):
             if not self._guests[number]:
                 self._luggage[number].take_away()
                 self._arrivals[number] = None
+
+
+def keep_beside(network: nn.Module, device: torch.device | str) -> None:
+    """Move all of a network to a device for good, but for its `StreamedBlocks`."""
+    for module in network.children():
+        if not isinstance(module, StreamedBlocks):
+            module.to(device)
+    for tensor in (*network.parameters(recurse=False), *network.buffers(recurse=False)):
+        tensor.data = tensor.data.to(device)

@@ -44,18 +44,17 @@ class WeightFiles(Mapping[str, Tensor]):
     def __init__(self, files: Sequence[Path], rename: Rename = str) -> None:
         self.files = tuple(files)
         self.shapes: dict[str, Shape] = {}
-        self.dtypes: dict[str, str] = {}
         self._places: dict[str, tuple[safe_open, str]] = {}
         for path in self.files:
-            for name, stored, file in _entries(path):
-                called = rename(name)
-                if called is None:
+            file = _opened(path)
+            for stored in file.keys():  # noqa: SIM118 - it is no mapping
+                name = rename(stored)
+                if name is None:
                     continue
-                if called in self._places:
-                    raise ValueError(f"{path} has {name}, which is {called} a second time")
-                part = file.get_slice(name)
-                self.shapes[called], self.dtypes[called] = tuple(part.get_shape()), str(part.get_dtype())
-                self._places[called] = (file, stored)
+                if name in self._places:
+                    raise ValueError(f"{path} has {stored}, which is {name} a second time")
+                self.shapes[name] = tuple(file.get_slice(stored).get_shape())
+                self._places[name] = (file, stored)
 
     def __getitem__(self, name: str) -> Tensor:
         file, stored = self._places[name]
@@ -68,20 +67,12 @@ class WeightFiles(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @property
-    def num_bytes(self) -> int:
-        """Of the files."""
-        return sum(path.stat().st_size for path in self.files)
 
-
-def _entries(path: Path) -> Iterator[tuple[str, str, safe_open]]:
+def _opened(path: Path) -> safe_open:
     try:
-        file = safe_open(path, framework="pt")
-        names = list(file.keys())
+        return safe_open(path, framework="pt")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}; get it again") from error
-    for name in names:
-        yield name, name, file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +81,7 @@ class StoredModule(Generic[ModuleT]):
 
     Attributes:
         what: it is, in messages.
-        module: on the meta device.
+        module: on the meta device, but for buffers that no file carries.
         weights: under the module's names.
     """
 
@@ -104,42 +95,48 @@ class StoredModule(Generic[ModuleT]):
         Raises:
             WeightsMismatchError: they differ.
         """
-        difference = differences(self.what, shapes_of(self.module), self._known())
-        if difference:
-            files = ", ".join(str(path) for path in self.weights.files)
-            seems = recognised(self.weights.shapes)
-            hint = f"\n  These seem to be {seems}." if seems else ""
-            raise WeightsMismatchError(f"{difference}{hint}\n  Looked at: {files}")
+        check_weights(self.what, self.module, self.weights.shapes, self.weights.files)
 
     def load(self, device: torch.device | str, dtype: torch.dtype) -> ModuleT:
-        """Put the weights in, on `device`, floating-point ones as `dtype`; nothing can be trained, dropped out or averaged.
+        """Put the weights in, on `device`, floating-point ones as `dtype`, for use and not for training.
 
         Raises:
             WeightsMismatchError: they are of another network.
         """
         self.check()
-        aliases = _aliases(self.module)
         loaded: dict[str, Tensor] = {}
-        for name in self.weights:
-            tensor = self.weights[name]
+        for name, tensor in self.weights.items():
             loaded[name] = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
-        for names in aliases:
+        for names in _aliases(self.module):
             given = next(loaded[name] for name in names if name in loaded)
             loaded.update(dict.fromkeys(names, given))
         self.module.load_state_dict(loaded, assign=True)
-        unmade = [name for name, buffer in self.module.named_buffers() if buffer.is_meta]
-        assert not unmade, f"{self.what} has buffers that no file carries: {unmade}"
         self.module.requires_grad_(False).eval()
-        return self.module
+        return self.module.to(device)
 
-    def _known(self) -> dict[str, Shape]:
-        """The shapes in the files, with those of other names of the same tensors."""
-        known = dict(self.weights.shapes)
-        for names in _aliases(self.module):
-            shape = next((known[name] for name in names if name in known), None)
-            if shape is not None:
-                known.update({name: shape for name in names if name not in known})
-        return known
+
+def check_weights(what: str, module: nn.Module, shapes: Mapping[str, Shape], files: Sequence[Path]) -> None:
+    """Compare names and shapes of weights with a module's.
+
+    Args:
+        what: the module is, in messages.
+        module: wants them; any one of the names of a shared parameter will do.
+        shapes: of the weights.
+        files: that they lie in, for messages.
+
+    Raises:
+        WeightsMismatchError: they differ.
+    """
+    found = dict(shapes)
+    for names in _aliases(module):
+        shape = next((found[name] for name in names if name in found), None)
+        if shape is not None:
+            found = {**dict.fromkeys(names, shape), **found}
+    difference = differences(what, shapes_of(module), found)
+    if difference:
+        seems = recognised(shapes)
+        hint = f"\n  These seem to be {seems}." if seems else ""
+        raise WeightsMismatchError(f"{difference}{hint}\n  Looked at: {', '.join(map(str, files))}")
 
 
 def shapes_of(module: nn.Module) -> dict[str, Shape]:
