@@ -2,10 +2,11 @@
 
 from keepworld import inputs, paths
 from keepworld.camera import CONVENTIONS, Camera, PoseSource, Units
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo
+from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot
 from keepworld.capture import Capture, Provenance
 from keepworld.client import AsyncClient
 from keepworld.errors import (
+    BrokenChunkError,
     CapacityError,
     CaptureError,
     ExportError,
@@ -25,6 +26,7 @@ from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
 from keepworld.motion import Control
 from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
+from keepworld.uploads import Clip
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "CONVENTIONS",
     "AsyncClient",
     "AsyncSession",
+    "BrokenChunkError",
     "Camera",
     "Capabilities",
     "CapacityError",
@@ -39,6 +42,7 @@ __all__ = [
     "CaptureError",
     "Chunk",
     "Client",
+    "Clip",
     "Control",
     "ExportError",
     "Exported",
@@ -60,6 +64,7 @@ __all__ = [
     "ServerError",
     "Session",
     "SessionInfo",
+    "Snapshot",
     "StreamStalledError",
     "UnavailableError",
     "Units",

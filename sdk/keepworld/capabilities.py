@@ -27,6 +27,8 @@ class FamilyCapabilities:
         first_chunk_frames, chunk_frames: frames in chunk 0, and in every other.
         max_prompt_chars: how long a prompt may be.
         has_depth: whether frames can carry depth, labels and confidence.
+        takes_image: whether a world can begin with a given picture.
+        takes_clip: whether a world can go on from given frames.
         prompt_words: heading -> words that a prompt can say; empty for families that read anything.
         event_phrases: heading -> what can be asked for during the walk.
         chunk_s: measured time for a chunk of the default size; None before the first.
@@ -52,6 +54,8 @@ class FamilyCapabilities:
     chunk_frames: int
     max_prompt_chars: int
     has_depth: bool
+    takes_image: bool
+    takes_clip: bool
     prompt_words: Mapping[str, tuple[str, ...]]
     event_phrases: Mapping[str, tuple[str, ...]]
     chunk_s: float | None
@@ -77,6 +81,9 @@ class Limits:
         max_pending_events: events waiting together.
         dead_man_s: after this without a control the camera stands still.
         idle_s: a session without a stream is closed after this.
+        max_snapshots: snapshots that are kept; the oldest go first.
+        max_asset_frames, max_asset_pixels, max_asset_bytes: frames of a clip, pixels in each, bytes of all decoded.
+        asset_s: an uploaded picture or clip is kept for so long.
     """
 
     max_sessions: int
@@ -85,6 +92,11 @@ class Limits:
     max_pending_events: int
     dead_man_s: float
     idle_s: float
+    max_snapshots: int
+    max_asset_frames: int
+    max_asset_pixels: int
+    max_asset_bytes: int
+    asset_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +116,10 @@ class Capabilities:
         for family in self.families:
             if family.name == name:
                 return family
-        raise ValueError(f"model must be one of {', '.join(family.name for family in self.families)}, got {name!r}")
+        raise ValueError(
+            f"model must be one of {', '.join(family.name for family in self.families)} on this server, got {name!r}; "
+            f"start a server that has it, keepworld serve --family {name} --checkpoint DIR, and give its address"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,3 +143,25 @@ class SessionInfo:
     state: str
     chunks: int
     frames: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A world on a server as it was after a whole chunk; sessions can go on from it, also those of other programs.
+
+    The server keeps it in memory, the newest ones only (see `Limits.max_snapshots`). Who has the id has the world.
+
+    Attributes:
+        id: what the server calls it.
+        chunks, frames: how many the world had.
+        model, prompt, seed, size, mode: what it was opened with.
+    """
+
+    id: str
+    chunks: int
+    frames: int
+    model: str
+    prompt: str
+    seed: int
+    size: tuple[int, int]
+    mode: str

@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -16,13 +17,15 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from keepworld import wire
-from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo
+from keepworld import uploads, wire_world
+from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
 from keepworld.errors import ProtocolError, ServerError, UnavailableError, from_grpc
 from keepworld.feed import new_id
 from keepworld.local import LocalServer
 from keepworld.session import AsyncSession
+from keepworld.uploads import Frames, Image, Upload
 from keepworld.v1 import world_service_pb2
+from keepworld.v1.asset_service_pb2_grpc import AssetServiceStub
 from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 
 __all__ = ["AsyncClient", "AsyncSessions", "FamilyCapabilities", "Opening"]
@@ -33,6 +36,8 @@ Answered = TypeVar("Answered", bound=Message)
 _MAX_MESSAGE_BYTES = 32 * 2**20  # a raw 1080p frame with depth, labels and confidence has 19 MB at most
 _ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.1
+_DEFAULT_MODEL = "diorama"
+_PICTURE_S = 1.0  # added to the time an upload may take, for each picture
 _OPEN_FACTOR = 6  # making a world takes longer than other calls
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
@@ -42,6 +47,22 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),  # this client does it, for calls that may be repeated
     ("grpc.use_local_subchannel_pool", 1),  # closing the client closes the connection
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What `AsyncSessions.open` was asked for."""
+
+    text: str
+    model: str | None
+    seed: int | None
+    size: tuple[int, int] | None
+    mode: str | None
+    image: Image | None
+    clip: Frames | None
+    snapshot: Snapshot | None
+    record: str | Path | bool | None
+    progress: bool
 
 
 class AsyncClient:
@@ -70,6 +91,7 @@ class AsyncClient:
         self._connecting = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._stub: WorldServiceStub | None = None
+        self._assets: AssetServiceStub | None = None
         self._server: LocalServer | None = None
         self._capabilities: Capabilities | None = None
         self._is_closed = False
@@ -96,7 +118,7 @@ class AsyncClient:
         """
         stub = await self._connected()
         request = world_service_pb2.GetCapabilitiesRequest()
-        self._capabilities = wire.capabilities(await self._repeat(stub.GetCapabilities, request))
+        self._capabilities = wire_world.capabilities(await self._repeat(stub.GetCapabilities, request))
         return self._capabilities
 
     async def close(self) -> None:
@@ -121,45 +143,45 @@ class AsyncClient:
                     self._server = await LocalServer.start(progress=self._progress)
                     self._target = self._server.address
                 self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+                self._assets = AssetServiceStub(self._channel)
                 self._stub = WorldServiceStub(self._channel)
             return self._stub
 
-    async def _open_session(
-        self,
-        text: str,
-        *,
-        model: str,
-        seed: int | None,
-        size: tuple[int, int] | None,
-        mode: str | None,
-        record: str | Path | bool | None,
-        progress: bool,
-    ) -> AsyncSession:
+    async def _open_session(self, wanted: _Wanted) -> AsyncSession:
         stub = await self._connected()
         known = self._capabilities or await self.capabilities()
-        family = known.family(model)
+        start = wanted.snapshot
+        family = known.family(wanted.model or (start.model if start else _DEFAULT_MODEL))
         request = world_service_pb2.CreateSessionRequest(
             request_id=new_id(),
-            family=model,
-            prompt=text,
-            seed=secrets.randbits(32) if seed is None else _checked_seed(seed),
-            size=None if size is None else world_service_pb2.Size(width=size[0], height=size[1]),
-            mode=mode or "",
+            family=family.name,
+            prompt=wanted.text,
+            size=None if wanted.size is None else world_service_pb2.Size(width=wanted.size[0], height=wanted.size[1]),
+            mode=wanted.mode or "",
+            snapshot_id=start.id if start else "",
         )
+        if wanted.seed is not None or not start:
+            request.seed = secrets.randbits(32) if wanted.seed is None else _checked_seed(wanted.seed)
+        if wanted.image is not None:
+            _check_taken("image", wanted, is_taken=family.takes_image)
+            request.image_asset_id = await self._upload(uploads.image(wanted.image))
+        if wanted.clip is not None:
+            _check_taken("clip", wanted, is_taken=family.takes_clip)
+            request.clip_asset_id = await self._upload(uploads.clip(wanted.clip))
         response = await self._repeat(
             stub.CreateSession, request, deadline_s=_OPEN_FACTOR * self._deadline_s, request_id=request.request_id
         )
         try:
-            _check_size(response.session, size)
+            _check_size(response.session, wanted.size or (start.size if start else None))
             session = AsyncSession(
                 stub,
                 response,
-                prompt=text,
-                capabilities=family,
+                prompt=start.prompt if start else wanted.text,
+                capabilities=wire_world.own_capabilities(response.session, family),
                 limits=known.limits,
-                record=record,
+                record=wanted.record,
                 deadline_s=self._deadline_s,
-                progress=progress,
+                progress=wanted.progress,
             )
         except BaseException:
             close = world_service_pb2.CloseSessionRequest(session_id=response.session.session_id, token=response.token)
@@ -169,10 +191,27 @@ class AsyncClient:
         self._open = [other for other in self._open if not other.is_closed] + [session]
         return session
 
+    async def _upload(self, upload: Upload) -> str:
+        """Send a picture or frames, and give what the server calls them."""
+        assert self._assets is not None
+        deadline_s = _OPEN_FACTOR * self._deadline_s + _PICTURE_S * upload.num_frames
+        requests = wire_world.upload(upload)
+        with from_grpc():
+            call = self._assets.UploadAsset(timeout=deadline_s)
+            try:
+                # A picture is read or packed on a thread, when the connection has taken the one before.
+                with contextlib.suppress(asyncio.InvalidStateError):  # ended already: its answer says why
+                    while (request := await asyncio.to_thread(next, requests, None)) is not None:
+                        await call.write(request)
+                    await call.done_writing()
+                return (await call).asset_id
+            finally:
+                call.cancel()
+
     async def _list_sessions(self) -> list[SessionInfo]:
         stub = await self._connected()
         response = await self._repeat(stub.ListSessions, world_service_pb2.ListSessionsRequest())
-        return [wire.session_info(session) for session in response.sessions]
+        return [wire_world.session_info(session) for session in response.sessions]
 
     async def _repeat(
         self,
@@ -202,12 +241,15 @@ class AsyncSessions:
 
     def open(
         self,
-        text: str,
+        text: str = "",
         *,
-        model: str = "diorama",
+        model: str | None = None,
         seed: int | None = None,
-        size: tuple[int, int] | None = (512, 288),
-        mode: str | None = "walk",
+        size: tuple[int, int] | None = None,
+        mode: str | None = None,
+        image: Image | None = None,
+        clip: Frames | None = None,
+        snapshot: Snapshot | None = None,
         record: str | Path | bool | None = None,
         progress: bool = False,
     ) -> Opening:
@@ -215,26 +257,39 @@ class AsyncSessions:
 
         Args:
             text: the world in words.
-            model: the family of worlds that makes it.
+            model: the family of worlds that makes it; None: the diorama, or the snapshot's.
             seed: which of the worlds of these words; None: any, see `AsyncSession.seed`.
             size: width and height of its frames; None: the family's choice.
             mode: the way of moving; None: the family's choice.
+            image: what its first frame shows: a PNG or JPEG file's path or bytes, or [H, W, 3] uint8 sRGB.
+            clip: what it goes on from: a capture or its folder, a `Clip`, or [N, H, W, 3] uint8 from a standing camera.
+            snapshot: a world to go on from, chunk and frame numbers too; what else is given must be as it was.
             record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
                 False: nothing.
             progress: show one line on a terminal while it streams.
 
         Raises:
-            ValueError: the server has no such model.
+            ValueError: the server has no such model, the model takes no image or clip, or what is given is not one.
             InvalidRequestError: the server refused a field.
+            NotFoundError: the server has the snapshot no more.
             CapacityError: the server is full.
-            CaptureError: the folder is in use.
+            CaptureError: the folder is in use, or the clip's is not a capture.
         """
-        client = self._client
+        wanted = _Wanted(
+            text=text,
+            model=model,
+            seed=seed,
+            size=size,
+            mode=mode,
+            image=image,
+            clip=clip,
+            snapshot=snapshot,
+            record=record,
+            progress=progress,
+        )
 
         async def opened() -> AsyncSession:
-            return await client._open_session(
-                text, model=model, seed=seed, size=size, mode=mode, record=record, progress=progress
-            )
+            return await self._client._open_session(wanted)
 
         return Opening(opened)
 
@@ -280,6 +335,13 @@ def _checked_seed(seed: int) -> int:
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must fit 64 bits, got {seed}")
     return seed
+
+
+def _check_taken(name: str, wanted: _Wanted, *, is_taken: bool) -> None:
+    if wanted.snapshot is not None or (wanted.image is not None and wanted.clip is not None):
+        raise ValueError("give one of image, clip and snapshot")
+    if not is_taken:
+        raise ValueError(f"{wanted.model or _DEFAULT_MODEL} takes no {name}")
 
 
 def _check_size(session: world_service_pb2.Session, asked: tuple[int, int] | None) -> None:

@@ -10,6 +10,7 @@
         ├── CapacityError          full; `retry_after_s` says when to come back   RESOURCE_EXHAUSTED
         ├── FencedError            another client attached to this session        ABORTED
         ├── WorkerError            the worker failed and the session could not be brought back   INTERNAL, DATA_LOSS
+        ├── BrokenChunkError       a chunk came out as nothing that can be shown; the session is over    INTERNAL
         ├── UnavailableError       no server there, or it is stopping             UNAVAILABLE, DEADLINE_EXCEEDED
         ├── StreamStalledError     a stream fell silent: not even heartbeats came
         └── ProtocolError          client and server do not speak the same version    UNIMPLEMENTED, UNKNOWN, …
@@ -131,6 +132,12 @@ class WorkerError(ServerError):
     code = "WORKER"
 
 
+class BrokenChunkError(ServerError):
+    """A chunk came out as nothing that can be shown, not-a-number or black; the session is over, what came before is good."""
+
+    code = "CHUNK_BROKEN"
+
+
 class UnavailableError(ServerError):
     """No server is there, it is stopping, or it did not answer in time."""
 
@@ -165,6 +172,7 @@ _BY_STATUS: dict[str, type[ServerError]] = {
     "DEADLINE_EXCEEDED": UnavailableError,
     "CANCELLED": UnavailableError,
 }
+_BY_REASON: dict[str | None, type[ServerError]] = {"CHUNK_BROKEN": BrokenChunkError}  # where the reason says more
 _CODES = {"DEADLINE_EXCEEDED": "DEADLINE", "CANCELLED": "CANCELLED"}  # where the status says more than its class
 
 
@@ -201,8 +209,8 @@ class _Details:
 
 def _translate(error: grpc.aio.AioRpcError, request_id: str | None) -> ServerError:
     status = error.code().name
-    kind = _BY_STATUS.get(status, ProtocolError)
     details = _read_details(error)
+    kind = _BY_REASON.get(details.reason) or _BY_STATUS.get(status, ProtocolError)
     message = printable(error.details() or "") or f"the server answered {status} without a word"
     if kind is InvalidRequestError:
         message = details.description or message

@@ -27,6 +27,7 @@ class Feed:
         session_id, token: which session.
         provenance: of what is recorded; its size is that of every frame.
         capabilities: of the family.
+        first_number: of the session's first frame: not 0 if its world goes on from a snapshot.
         folder: record everything into it; None: what `take` is told to, into a temporary folder.
         progress: how far it is.
         deadline_s: how long an answer may take.
@@ -46,6 +47,7 @@ class Feed:
         *,
         provenance: Provenance,
         capabilities: FamilyCapabilities,
+        first_number: int,
         folder: str | Path | None,
         progress: WalkProgress,
         deadline_s: float,
@@ -55,6 +57,7 @@ class Feed:
         self._token = token
         self._provenance = provenance
         self._capabilities = capabilities
+        self._first_number = first_number
         self._progress = progress
         self._deadline_s = deadline_s
         self._link: Link | None = None
@@ -100,7 +103,7 @@ class Feed:
         self._settings = settings
         self._partial.clear()
         self.next_number = link.next_number
-        self.is_quiet = settings.only_scripted and link.next_number == 0
+        self.is_quiet = settings.only_scripted and link.next_number == self._first_number
         return link
 
     def _read_frame(self, message: frame_pb2.Frame) -> Frame:

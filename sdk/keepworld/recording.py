@@ -9,9 +9,29 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from keepworld.capabilities import FamilyCapabilities, Reading, SessionInfo
 from keepworld.capture import Capture, CaptureWriter, Provenance
 from keepworld.errors import CaptureError
 from keepworld.frames import Chunk
+
+
+def provenance_of(info: SessionInfo, prompt: str, capabilities: FamilyCapabilities, reading: Reading) -> Provenance:
+    """What a session's walks are made by and from."""
+    return Provenance(
+        family=info.model,
+        version=info.version,
+        licence=capabilities.licence,
+        prompt=prompt,
+        seed=info.seed,
+        mode=info.mode,
+        width=info.size[0],
+        height=info.size[1],
+        fps=capabilities.fps,
+        units=capabilities.units,
+        pose_source=capabilities.pose_source,
+        used=reading.used,
+        ignored=reading.ignored,
+    )
 
 
 class Recorder:

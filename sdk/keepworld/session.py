@@ -14,16 +14,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld import plans, wire
-from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionInfo
-from keepworld.capture import Capture, Provenance
-from keepworld.errors import CaptureError, NotFoundError, UnavailableError, from_grpc
+from keepworld import plans, wire, wire_world
+from keepworld.capabilities import FamilyCapabilities, Limits, Snapshot
+from keepworld.capture import Capture
+from keepworld.errors import CaptureError, NotFoundError, UnavailableError, from_grpc, printable
 from keepworld.feed import Feed, new_id
 from keepworld.frames import Chunk, Encoding, Frame, Receipt, Walk
 from keepworld.inputs import Input, Script, reader
 from keepworld.link import Link
 from keepworld.motion import Control
 from keepworld.progress import WalkProgress
+from keepworld.recording import provenance_of
 from keepworld.v1 import world_service_pb2
 from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 from keepworld.wire import Settings
@@ -45,7 +46,7 @@ class AsyncSession:
         size: width and height of its frames.
         mode: the way of moving.
         reading: how the prompt was understood.
-        capabilities: what its family can do.
+        capabilities: what its family can do, and how long the session's own chunk 0 is.
         is_closed: whether `close` has been called.
     """
 
@@ -61,11 +62,12 @@ class AsyncSession:
         deadline_s: float,
         progress: bool,
     ) -> None:
-        info = wire.session_info(response.session)
+        info = wire_world.session_info(response.session)
         self.id, self.model, self.seed, self.size, self.mode = info.id, info.model, info.seed, info.size, info.mode
-        self.reading = wire.reading(response)
+        self.reading = wire_world.reading(response)
         self.capabilities = capabilities
         self._stub = stub
+        self._prompt = prompt
         self._token = response.token
         self._limits = limits
         self._deadline_s = deadline_s
@@ -74,8 +76,9 @@ class AsyncSession:
             stub,
             self.id,
             response.token,
-            provenance=_provenance(info, prompt, capabilities, self.reading),
+            provenance=provenance_of(info, prompt, capabilities, self.reading),
             capabilities=capabilities,
+            first_number=info.frames,
             folder=record if isinstance(record, str | Path) else None,
             progress=WalkProgress(wanted=progress),
             deadline_s=deadline_s,
@@ -210,6 +213,29 @@ class AsyncSession:
         request_id = new_id()
         request = wire.event(request_id, text, at=at, chunk=chunk, ramp=ramp, duration=duration)
         return await link.ask(request_id, request)
+
+    async def snapshot(self) -> Snapshot:
+        """Keep the world on the server as it is after its last whole chunk, which may be ahead of what you have seen.
+
+        Open a session with ``snapshot=`` to go on from there. Events that wait for a later chunk are not part of it.
+
+        Raises:
+            ServerError: the session has ended, or the world is too large to be kept.
+        """
+        request_id = new_id()
+        request = world_service_pb2.CreateSnapshotRequest(request_id=request_id, session_id=self.id, token=self._token)
+        with from_grpc(request_id):
+            response = await self._stub.CreateSnapshot(request, timeout=self._deadline_s)
+        return Snapshot(
+            id=printable(response.snapshot.snapshot_id, 200),
+            chunks=response.snapshot.chunks,
+            frames=response.snapshot.frames,
+            model=self.model,
+            prompt=self._prompt,
+            seed=self.seed,
+            size=self.size,
+            mode=self.mode,
+        )
 
     async def capture(self, folder: str | Path | None = None) -> Capture:
         """What has been recorded: every `steer` and `follow`, or everything if the session was opened with a folder.
@@ -361,21 +387,3 @@ class AsyncSession:
     async def _plan_events(self, events: Sequence[PlannedEvent], first: int) -> None:
         for seconds, text in events:
             await self.event(text, at=first / self.capabilities.fps + seconds)
-
-
-def _provenance(info: SessionInfo, prompt: str, capabilities: FamilyCapabilities, reading: Reading) -> Provenance:
-    return Provenance(
-        family=info.model,
-        version=info.version,
-        licence=capabilities.licence,
-        prompt=prompt,
-        seed=info.seed,
-        mode=info.mode,
-        width=info.size[0],
-        height=info.size[1],
-        fps=capabilities.fps,
-        units=capabilities.units,
-        pose_source=capabilities.pose_source,
-        used=reading.used,
-        ignored=reading.ignored,
-    )

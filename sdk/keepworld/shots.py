@@ -4,6 +4,7 @@
      "walk": "forward 6s, look left 90deg", "events": [{"text": "night falls", "at_s": 4, "ramp_s": 3}]}
 
 Instead of `walk` a shot can have `path`, a file of cameras, with `frame`, the convention it is in (see `keepworld.paths`).
+With a `model` that takes them, a shot can begin with `image`, a PNG or JPEG file, or go on from `clip`, a capture's folder.
 A file holds one shot, a list of them, or one a line (.jsonl).
 """
 
@@ -50,6 +51,7 @@ class Shot:
         path: a file of cameras to follow.
         frame: the convention `path` is in; None: as the file says.
         seed, size, mode, model: None is the family's choice.
+        image, clip: a picture's file or a capture's folder that the world begins with or goes on from; None: neither.
         events: what happens on the way.
 
     Raises:
@@ -65,6 +67,8 @@ class Shot:
     size: tuple[int, int] | None = None
     mode: str | None = None
     model: str = "diorama"
+    image: str | None = None
+    clip: str | None = None
     events: tuple[ShotEvent, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class Shot:
             raise ValueError(f"shot {self.name}: prompt must be some words, got {self.prompt!r}")
         if (self.walk is None) == (self.path is None):
             raise ValueError(f"shot {self.name}: exactly one of walk and path is needed")
+        if self.image is not None and self.clip is not None:
+            raise ValueError(f"shot {self.name}: image or clip, not both")
 
     def make(self, client: Client, folder: str | Path, *, progress: bool = False) -> Capture:
         """Open the world, walk as described, and keep it in `folder`.
@@ -88,6 +94,8 @@ class Shot:
             seed=self.seed,
             size=self.size,
             mode=self.mode,
+            image=self.image,
+            clip=self.clip,
             record=folder,
             progress=progress,
         ) as session:

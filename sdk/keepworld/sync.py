@@ -13,12 +13,13 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Reading, SessionInfo
+from keepworld.capabilities import Capabilities, FamilyCapabilities, Reading, SessionInfo, Snapshot
 from keepworld.capture import Capture
 from keepworld.client import AsyncClient
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.inputs import Script
 from keepworld.session import AsyncSession, Hands, PlannedEvent
+from keepworld.uploads import Frames, Image
 
 T = TypeVar("T")
 
@@ -120,18 +121,30 @@ class Sessions:
 
     def open(
         self,
-        text: str,
+        text: str = "",
         *,
-        model: str = "diorama",
+        model: str | None = None,
         seed: int | None = None,
-        size: tuple[int, int] | None = (512, 288),
-        mode: str | None = "walk",
+        size: tuple[int, int] | None = None,
+        mode: str | None = None,
+        image: Image | None = None,
+        clip: Frames | None = None,
+        snapshot: Snapshot | None = None,
         record: str | Path | bool | None = None,
         progress: bool = False,
     ) -> Session:
         """As `AsyncSessions.open`; the session is open when this returns, and ``with`` closes it."""
         opening = self._client.sessions.open(
-            text, model=model, seed=seed, size=size, mode=mode, record=record, progress=progress
+            text,
+            model=model,
+            seed=seed,
+            size=size,
+            mode=mode,
+            image=image,
+            clip=clip,
+            snapshot=snapshot,
+            record=record,
+            progress=progress,
         )
         return Session(self._loop.run(opening.__aenter__()), self._loop)
 
@@ -239,6 +252,10 @@ class Session:
     ) -> Receipt:
         """As `AsyncSession.event`."""
         return self._loop.run(self._session.event(text, at=at, chunk=chunk, ramp=ramp, duration=duration))
+
+    def snapshot(self) -> Snapshot:
+        """As `AsyncSession.snapshot`."""
+        return self._loop.run(self._session.snapshot())
 
     def capture(self, folder: str | Path | None = None) -> Capture:
         """As `AsyncSession.capture`."""

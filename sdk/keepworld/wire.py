@@ -1,4 +1,4 @@
-"""The only file that turns v1 messages into the SDK's types and back.
+"""Turns the messages of a stream into the SDK's types and back; `wire_world` does the other calls, and nothing else does.
 
 Whatever a server sends is measured before memory is spent on it: what does not fit what was asked for is a `ProtocolError`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,33 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld.camera import Camera, PoseSource, Units, quat_from_rotation, rotation_from_quat
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo
 from keepworld.errors import InvalidRequestError, ProtocolError, printable
 from keepworld.frames import Encoding, EventRecord, Frame, Latency, Receipt, Timing
 from keepworld.motion import Control, Segment
 from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
 
 MAX_CHUNK_FRAMES = 256
-_MAX_FAMILIES = 64
-_MAX_WORDS = 2000
+MAX_WORDS = 2000
 
-_ENCODINGS = {
+ENCODINGS = {
     Encoding.RAW: frame_pb2.IMAGE_ENCODING_RAW_RGB8,
     Encoding.PNG: frame_pb2.IMAGE_ENCODING_PNG,
     Encoding.JPEG: frame_pb2.IMAGE_ENCODING_JPEG,
 }
-_ENCODINGS_BACK = {there: here for here, there in _ENCODINGS.items()}
-_UNITS = {geometry_pb2.UNITS_METRES: Units.METRES, geometry_pb2.UNITS_MODEL: Units.MODEL}
-_POSE_SOURCES = {
+_ENCODINGS_BACK = {there: here for here, there in ENCODINGS.items()}
+UNITS = {geometry_pb2.UNITS_METRES: Units.METRES, geometry_pb2.UNITS_MODEL: Units.MODEL}
+POSE_SOURCES = {
     geometry_pb2.POSE_SOURCE_COMMANDED: PoseSource.COMMANDED,
     geometry_pb2.POSE_SOURCE_RENDERED: PoseSource.RENDERED,
     geometry_pb2.POSE_SOURCE_REFINED: PoseSource.REFINED,
-}
-_STATES = {
-    world_service_pb2.SESSION_STATE_IDLE: "idle",
-    world_service_pb2.SESSION_STATE_STREAMING: "streaming",
-    world_service_pb2.SESSION_STATE_CLOSED: "closed",
-    world_service_pb2.SESSION_STATE_FAILED: "failed",
 }
 _PACES = {
     "realtime": session_pb2.PACE_MODE_REALTIME,
@@ -53,7 +45,7 @@ PACES = tuple(_PACES)
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
+def believing(what: str) -> Iterator[None]:
     """Make what our types refuse in a server's message a `ProtocolError`."""
     try:
         yield
@@ -91,7 +83,7 @@ def script(request_id: str, segments: Iterable[Segment]) -> world_service_pb2.St
 
 def camera_path(request_id: str, c2ws: NDArray[np.float64]) -> world_service_pb2.StreamSessionRequest:
     """Cameras known beforehand, [N, 4, 4] camera to world."""
-    path = control_pb2.CameraPath(request_id=request_id, world_from_camera=[_transform_message(c2w) for c2w in c2ws])
+    path = control_pb2.CameraPath(request_id=request_id, world_from_camera=[transform_message(c2w) for c2w in c2ws])
     return world_service_pb2.StreamSessionRequest(path=path)
 
 
@@ -129,7 +121,7 @@ class Settings:
 
     def config_message(self) -> session_pb2.StreamConfig:
         """The part of it that says in which form."""
-        return session_pb2.StreamConfig(encoding=_ENCODINGS[self.encoding], pixel_data=self.depth)
+        return session_pb2.StreamConfig(encoding=ENCODINGS[self.encoding], pixel_data=self.depth)
 
 
 def attach(session_id: str, token: str, settings: Settings) -> world_service_pb2.StreamSessionRequest:
@@ -140,7 +132,8 @@ def attach(session_id: str, token: str, settings: Settings) -> world_service_pb2
     return world_service_pb2.StreamSessionRequest(attach=message)
 
 
-def _transform_message(c2w: NDArray[np.float64]) -> geometry_pb2.RigidTransform:
+def transform_message(c2w: NDArray[np.float64]) -> geometry_pb2.RigidTransform:
+    """A camera to world matrix [4, 4] for the wire."""
     w, x, y, z = (float(value) for value in quat_from_rotation(c2w[:3, :3]))
     tx, ty, tz = (float(value) for value in c2w[:3, 3])
     return geometry_pb2.RigidTransform(
@@ -172,7 +165,7 @@ def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units) -> F
     Raises:
         ProtocolError: it is of another size, or damaged.
     """
-    with _reading("frame"):
+    with believing("frame"):
         camera = _camera(message.camera, size=size, units=units)
         encoding = _ENCODINGS_BACK[message.image.encoding]
         data = message.image.data
@@ -200,8 +193,8 @@ def _camera(message: geometry_pb2.Camera, *, size: tuple[int, int], units: Units
     seen = message.intrinsics
     if (seen.width, seen.height) != size:
         raise ValueError(f"its camera is of {seen.width}x{seen.height}, not {size[0]}x{size[1]}")
-    if _UNITS[message.units] is not units:
-        raise ValueError(f"its camera is in {_UNITS[message.units]}, the session in {units}")
+    if UNITS[message.units] is not units:
+        raise ValueError(f"its camera is in {UNITS[message.units]}, the session in {units}")
     if seen.fx <= 0 or seen.fy <= 0:
         raise ValueError("its camera has no focal length")
     return Camera(
@@ -210,7 +203,7 @@ def _camera(message: geometry_pb2.Camera, *, size: tuple[int, int], units: Units
         width=seen.width,
         height=seen.height,
         units=units,
-        source=_POSE_SOURCES[message.pose_source],
+        source=POSE_SOURCES[message.pose_source],
     )
 
 
@@ -258,7 +251,7 @@ def _inflate(data: bytes, size: int) -> bytes:
 
 def chunk_end(message: frame_pb2.ChunkEnd) -> ChunkEnd:
     """Read what a chunk was made from."""
-    with _reading("chunk end"):
+    with believing("chunk end"):
         if not 0 < message.frames <= MAX_CHUNK_FRAMES or len(message.controls) != message.frames:
             raise ValueError(f"{message.frames} frames and {len(message.controls)} controls")
         timing = message.timing
@@ -267,7 +260,7 @@ def chunk_end(message: frame_pb2.ChunkEnd) -> ChunkEnd:
             index=message.chunk,
             frames=message.frames,
             controls=tuple(_control(control) for control in message.controls),
-            events=tuple(_event(event) for event in message.events[:_MAX_WORDS]),
+            events=tuple(_event(event) for event in message.events[:MAX_WORDS]),
             latency=Latency(
                 control_ms=timing.control_us / 1000 if timing.HasField("control_us") else None,
                 draw_ms=timing.draw_us / 1000,
@@ -296,9 +289,7 @@ def _event(message: control_pb2.Event) -> EventRecord:
 
 def receipt(message: session_pb2.Receipt) -> Receipt:
     """Read when something takes effect."""
-    return Receipt(
-        applies_to_chunk=message.applies_to_chunk, used=_words(message.used), ignored=_words(message.ignored)
-    )
+    return Receipt(applies_to_chunk=message.applies_to_chunk, used=words(message.used), ignored=words(message.ignored))
 
 
 def refusal(message: session_pb2.Refusal) -> InvalidRequestError:
@@ -311,83 +302,6 @@ def refusal(message: session_pb2.Refusal) -> InvalidRequestError:
     )
 
 
-def reading(response: world_service_pb2.CreateSessionResponse) -> Reading:
-    """Read how a prompt was understood."""
-    return Reading(used=_words(response.used), ignored=_words(response.ignored))
-
-
-def capabilities(message: world_service_pb2.GetCapabilitiesResponse) -> Capabilities:
-    """Read what a server can do."""
-    with _reading("list of capabilities"):
-        there = message.limits
-        limits = Limits(
-            max_sessions=there.max_sessions,
-            max_steps=there.max_steps,
-            max_queued_frames=there.max_queued_frames,
-            max_pending_events=there.max_pending_events,
-            dead_man_s=there.dead_man_s,
-            idle_s=there.idle_s,
-        )
-        if not (limits.max_steps and limits.max_queued_frames):
-            raise ValueError("limits of 0")
-        return Capabilities(
-            server_version=printable(message.server_version, 200),
-            families=tuple(_family(family) for family in message.families[:_MAX_FAMILIES]),
-            limits=limits,
-        )
-
-
-def _family(there: world_service_pb2.FamilyCapabilities) -> FamilyCapabilities:
-    positive = (there.move_rate, there.turn_rate, there.fps, there.fov_x)
-    if not all(math.isfinite(value) and value > 0 for value in positive):
-        raise ValueError("rates, fps and field of view must be positive")
-    if not all(0 < frames <= MAX_CHUNK_FRAMES for frames in (there.first_chunk_frames, there.chunk_frames)):
-        raise ValueError(f"chunks of {there.first_chunk_frames} and {there.chunk_frames} frames")
-    return FamilyCapabilities(
-        name=printable(there.name, 200),
-        version=printable(there.version, 200),
-        summary=printable(there.summary),
-        licence=printable(there.licence),
-        units=_UNITS[there.units],
-        pose_source=_POSE_SOURCES[there.pose_source],
-        modes={printable(mode.name, 200): _words(mode.axes) for mode in there.modes[:_MAX_FAMILIES]},
-        accepts_paths=there.accepts_paths,
-        move_rate=there.move_rate,
-        turn_rate=there.turn_rate,
-        sizes=tuple((size.width, size.height) for size in there.sizes[:_MAX_WORDS]),
-        min_side=there.min_side,
-        max_pixels=there.max_pixels,
-        size_multiple=there.size_multiple,
-        fov_x=there.fov_x,
-        fps=there.fps,
-        first_chunk_frames=there.first_chunk_frames,
-        chunk_frames=there.chunk_frames,
-        max_prompt_chars=there.max_prompt_chars,
-        has_depth=there.has_depth,
-        prompt_words=_vocabulary(there.prompt_words),
-        event_phrases=_vocabulary(there.event_phrases),
-        chunk_s=there.chunk_s if there.chunk_s > 0 else None,
-    )
-
-
-def session_info(message: world_service_pb2.Session) -> SessionInfo:
-    """Read a session as the server knows it."""
-    return SessionInfo(
-        id=printable(message.session_id, 200),
-        model=printable(message.family, 200),
-        version=printable(message.family_version, 200),
-        seed=message.seed,
-        size=(message.size.width, message.size.height),
-        mode=printable(message.mode, 200),
-        state=_STATES.get(message.state, "unknown"),
-        chunks=message.chunks,
-        frames=message.frames,
-    )
-
-
-def _words(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(printable(text, 200) for text in texts[:_MAX_WORDS])
-
-
-def _vocabulary(entries: Sequence[world_service_pb2.Vocabulary]) -> Mapping[str, tuple[str, ...]]:
-    return {printable(entry.heading, 200): _words(entry.words) for entry in entries[:_MAX_WORDS]}
+def words(texts: Sequence[str]) -> tuple[str, ...]:
+    """Short texts of a server, as they can safely be shown."""
+    return tuple(printable(text, 200) for text in texts[:MAX_WORDS])

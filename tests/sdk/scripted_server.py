@@ -116,7 +116,7 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
     async def CreateSession(self, request, context):  # noqa: N802
         await self._maybe_fail(context)
         self.opened.append(request)
-        size = self.session_size or (request.size.width, request.size.height)
+        size = self.session_size or (request.size.width or SIZE[0], request.size.height or SIZE[1])
         session = world_service_pb2.Session(
             session_id=f"s{len(self.opened)}", family="diorama", family_version="1", seed=request.seed, mode="walk",
             size=world_service_pb2.Size(width=size[0], height=size[1]),

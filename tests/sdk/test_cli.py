@@ -82,3 +82,9 @@ def test_a_malformed_event_is_a_usage_error(event: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["capture", str(tmp_path / "x"), "--prompt", "p", "--walk", "forward 1s", f"--event={event}"])
     assert ended.value.code == USAGE
+
+
+def test_a_world_begins_with_one_thing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["capture", str(tmp_path / "x"), "--prompt", "p", "--walk", "forward 1s", "--image=a", "--continue=b"])
+    assert ended.value.code == USAGE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from keepworld import AsyncClient
 from keepworld.errors import UnavailableError
@@ -35,6 +36,23 @@ async def test_an_unknown_model_is_a_slip_of_the_caller() -> None:
     async with serving(ScriptedWorld()) as address, AsyncClient(address) as client:
         with pytest.raises(ValueError, match="diorama"):
             await client.sessions.open("meadow", model="dioramma")
+
+
+@pytest.mark.parametrize("name", ["image", "clip"])
+async def test_a_model_that_takes_no_picture_is_not_sent_one(name: str) -> None:
+    world = ScriptedWorld()
+    async with serving(world) as address, AsyncClient(address) as client:
+        with pytest.raises(ValueError, match=f"diorama takes no {name}"):
+            await client.sessions.open("meadow", **{name: np.zeros((2, 8, 8, 3), np.uint8)})
+    assert not world.opened
+
+
+async def test_without_a_size_and_a_mode_the_family_chooses() -> None:
+    world = ScriptedWorld()
+    async with serving(world) as address, AsyncClient(address) as client:
+        session = await client.sessions.open("meadow")
+        assert (session.size, session.mode) == (SIZE, "walk")
+    assert (world.opened[0].HasField("size"), world.opened[0].mode) == (False, "")
 
 
 async def test_a_session_can_be_awaited_and_is_closed_with_its_client() -> None:

@@ -10,10 +10,11 @@ import keepworld
 
 NAMES = set(
     """
-    AsyncClient AsyncSession Camera Capabilities CapacityError Capture CaptureError Chunk Client Control CONVENTIONS
-    ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError KeepworldError Label Latency Limits
-    MissingExtraError NotFoundError PoseSource ProtocolError Provenance Reading Receipt ServerError Session SessionInfo
-    StreamStalledError UnavailableError Units Walk WorkerError __version__ inputs paths
+    AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
+    Clip Control CONVENTIONS ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError
+    KeepworldError Label Latency Limits MissingExtraError NotFoundError PoseSource ProtocolError Provenance Reading
+    Receipt ServerError Session SessionInfo Snapshot StreamStalledError UnavailableError Units Walk WorkerError
+    __version__ inputs paths
     """.split()  # noqa: SIM905
 )
 

@@ -29,6 +29,11 @@ def test_a_file_of_one_shot(tmp_path: Path) -> None:
     assert shot.events[0].text == "night falls"
 
 
+def test_a_shot_may_begin_with_a_picture_or_go_on_from_a_capture(tmp_path: Path) -> None:
+    assert shots.read(write(tmp_path, {**GOOD, "image": "a.png"}))[0].image == "a.png"
+    assert shots.read(write(tmp_path, {**GOOD, "clip": "walk"}))[0].clip == "walk"
+
+
 def test_jsonl_and_lists_give_the_same_shots(tmp_path: Path) -> None:
     second = {**GOOD, "name": "again"}
     lines = tmp_path / "shots.jsonl"
@@ -46,6 +51,7 @@ def test_jsonl_and_lists_give_the_same_shots(tmp_path: Path) -> None:
         ({"path": "cameras.json"}, "walk and path"),
         ({"size": "wide"}, "size"),
         ({"speed": 3}, "speed"),
+        ({"image": "a.png", "clip": "walk"}, "image or clip"),
         ({"events": [{"text": "x", "at_s": -1}]}, "at_s"),
         ({"events": [{"text": "x", "when": 1}]}, "when"),
     ],

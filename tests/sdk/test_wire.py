@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from keepworld import wire
+from keepworld import wire, wire_world
 from keepworld.camera import Units, intrinsics
 from keepworld.errors import ProtocolError
 from keepworld.frames import Frame
@@ -139,4 +139,23 @@ def test_capabilities_that_cannot_be_are_refused() -> None:
         limits=world_service_pb2.Limits(max_steps=1, max_queued_frames=1),
     )
     with pytest.raises(ProtocolError):
-        wire.capabilities(message)
+        wire_world.capabilities(message)
+
+
+def test_a_first_chunk_that_cannot_be_is_refused() -> None:
+    family = wire_world.capabilities(
+        world_service_pb2.GetCapabilitiesResponse(
+            families=[
+                world_service_pb2.FamilyCapabilities(
+                    name="x", units=1, pose_source=1, fps=24, fov_x=1, move_rate=1, turn_rate=1, first_chunk_frames=13,
+                    chunk_frames=16,
+                )
+            ],
+            limits=world_service_pb2.Limits(max_steps=1, max_queued_frames=1),
+        )
+    ).families[0]  # fmt: skip
+    session = world_service_pb2.Session(first_chunk_frames=16)
+    assert wire_world.own_capabilities(session, family).first_frame_of(2) == 32
+    assert wire_world.own_capabilities(world_service_pb2.Session(), family) == family
+    with pytest.raises(ProtocolError):
+        wire_world.own_capabilities(world_service_pb2.Session(first_chunk_frames=2**31), family)

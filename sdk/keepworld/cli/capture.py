@@ -15,6 +15,7 @@ from keepworld.sync import Client
 EXAMPLES = """\
   keepworld capture abbey --prompt "mossy ruined abbey, morning fog" --walk "forward 6s, look left 90deg, forward 4s"
   keepworld capture night --prompt "village by the sea" --walk "forward 8s" --event "2: night falls" --event "5: fireworks"
+  keepworld capture more --prompt "the same abbey" --walk "forward 4s" --model worldplay-8b --continue abbey
   keepworld capture again --prompt "pine forest" --seed 7 --path transforms.json --mode fly
 """
 
@@ -40,6 +41,11 @@ def main(arguments: list[str]) -> int:
         metavar="SECONDS:TEXT",
         help="something to happen on the way; repeatable",
     )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--image", metavar="FILE", help="a PNG or JPEG file that the world begins with")
+    start.add_argument(
+        "--continue", dest="clip", metavar="CAPTURE", help="a capture whose frames the world goes on from"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object about the capture")
     options = parser.parse_args(arguments)
     shot = Shot(
@@ -52,6 +58,8 @@ def main(arguments: list[str]) -> int:
         size=options.size,
         mode=options.mode,
         model=options.model,
+        image=options.image,
+        clip=options.clip,
         events=tuple(options.event),
     )
     with Client(options.url) as client:
