@@ -122,7 +122,7 @@ class JointText:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _TextPass:
+class TextPass:
     """What all blocks share when text passes through them alone: silu of its time [B, 1, C]."""
 
     vec: Tensor
@@ -130,7 +130,7 @@ class _TextPass:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _VisionPass:
+class VisionPass:
     """The same for latents: silu of time and action [1, T, C], the row, and this process's part of it."""
 
     vec: Tensor
@@ -141,7 +141,7 @@ class _VisionPass:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _JointPass:
+class JointPass:
     """The same for both at once; bias [B, 1, 1, S + L] or None."""
 
     vec: Tensor
@@ -217,7 +217,7 @@ class WorldPlay8B(nn.Module):
         """
         timesteps = torch.zeros(1, device=self.device)
         x, _ = self.text_tokens(states, timesteps)
-        given = _TextPass(F.silu(self.time_in(timesteps))[:, None], self.attend)
+        given = TextPass(F.silu(self.time_in(timesteps))[:, None], self.attend)
         keys, values = [], []
         for layer, block in enumerate(self.double_blocks):
             x, k, v = block(given, x, layer, keys_only=self._is_last(layer))
@@ -257,7 +257,7 @@ class WorldPlay8B(nn.Module):
         layout = geometry.layout
         share = layout.shared(self.exchange.num_ranks)
         vec = self.time_in(timesteps) if actions is None else self.time_in(timesteps) + self.action_in(actions)
-        given = _JointPass(
+        given = JointPass(
             vec=F.silu(vec),
             text_vec=F.silu(self.time_in(text.timesteps))[:, None],
             geometry=geometry,
@@ -280,7 +280,7 @@ class WorldPlay8B(nn.Module):
         layout = row.queries.layout
         share = layout.shared(self.exchange.num_ranks)
         vec = F.silu(self.time_in(timesteps[None]) + self.action_in(actions[None]))
-        given = _VisionPass(vec, row, share, self.exchange, self.attend)
+        given = VisionPass(vec, row, share, self.exchange, self.attend)
         x = self.exchange.split(self.img_in(latents.to(self.dtype)), layout.runs)
         for layer, block in enumerate(self.double_blocks):
             x = block(given, x, layer, keys_only=keys_only and self._is_last(layer))
@@ -399,7 +399,7 @@ class Block(nn.Module):
 
     def forward(
         self,
-        given: _TextPass | _VisionPass | _JointPass,
+        given: TextPass | VisionPass | JointPass,
         x: Tensor | tuple[Tensor, Tensor],
         layer: int,
         *,
@@ -419,15 +419,15 @@ class Block(nn.Module):
             x; in a text pass also its keys and values [B, H, L, d].
         """
         match given, x:
-            case _TextPass(), Tensor():
+            case TextPass(), Tensor():
                 return self._text(given, x, keys_only=keys_only)
-            case _VisionPass(), Tensor():
+            case VisionPass(), Tensor():
                 return self._vision(given, x, layer, keys_only=keys_only)
-            case _JointPass(), (Tensor() as latents, Tensor() as text):
+            case JointPass(), (Tensor() as latents, Tensor() as text):
                 return self._joint(given, latents, text)
         raise TypeError(f"a {type(given).__name__} has no tokens of type {type(x).__name__}")
 
-    def _text(self, given: _TextPass, x: Tensor, *, keys_only: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _text(self, given: TextPass, x: Tensor, *, keys_only: bool) -> tuple[Tensor, Tensor, Tensor]:
         stream, layout = self.txt, even(1, x.shape[1])
         shifts = stream.shifts(given.vec)
         if keys_only:
@@ -437,7 +437,7 @@ class Block(nn.Module):
         attended = stream.proj(given.attend(q, k, v).transpose(1, 2).flatten(2))
         return stream.finished(x, attended, shifts, layout), k, v
 
-    def _vision(self, given: _VisionPass, x: Tensor, layer: int, *, keys_only: bool) -> Tensor:
+    def _vision(self, given: VisionPass, x: Tensor, layer: int, *, keys_only: bool) -> Tensor:
         stream, row, runs = self.img, given.row, given.row.queries.layout.runs
         shifts = stream.shifts(given.vec)
         if keys_only:
@@ -473,7 +473,7 @@ class Block(nn.Module):
         attended = self.img_attn_proj(outputs[0]) + self.img_attn_prope_proj(outputs[1])
         return stream.finished(x, attended, shifts, given.share)
 
-    def _joint(self, given: _JointPass, x: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def _joint(self, given: JointPass, x: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         exchange, geometry, runs = given.exchange, given.geometry, given.geometry.layout.runs
         layout = even(1, text.shape[1])
         shifts, text_shifts = self.img.shifts(given.vec), self.txt.shifts(given.text_vec)
@@ -577,7 +577,7 @@ class _Final(nn.Module):
 class _GlyphsIn(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.layernorm = nn.LayerNorm(config.byt5_dim, _EPS)
+        self.layernorm = nn.LayerNorm(config.byt5_dim)
         self.fc1 = nn.Linear(config.byt5_dim, config.byt5_hidden)
         self.fc2 = nn.Linear(config.byt5_hidden, config.byt5_hidden)
         self.fc3 = nn.Linear(config.byt5_hidden, config.hidden_size)
