@@ -11,7 +11,8 @@ import numpy as np
 from keepworld.camera import PoseSource, Units
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.family import Capabilities, Model, Place, Reading
+from keepworld_runtime.families.family import Capabilities, FamilyOptions, Model, Place, Reading
+from keepworld_runtime.families.latent.parts import Located, MissingFilesError, ModelEntry, locate
 from keepworld_runtime.families.latent.walk import FPS, FRAMES_A_LATENT, MODES, RATES
 
 FOCAL = (969.6969696969696 / 1920, 969.6969696969696 / 1080)
@@ -110,3 +111,22 @@ class LatentFamily:
 def default_intrinsics() -> NDArray[np.float64]:
     """K [3, 3], normalised, of every frame."""
     return np.array([[FOCAL[0], 0.0, 0.5], [0.0, FOCAL[1], 0.5], [0.0, 0.0, 1.0]])
+
+
+def located_network(entry: ModelEntry, options: FamilyOptions) -> tuple[Located, str]:
+    """The network's files in the checkpoint that the options name, and the name of its variant.
+
+    Raises:
+        ValueError: there is no checkpoint, no such variant, or files are missing.
+    """
+    if options.checkpoint is None:
+        raise ValueError(
+            f"{entry.name} needs its weights: give their folder with --checkpoint; keepworld models list says what it needs"
+        )
+    if not options.checkpoint.is_dir():
+        raise ValueError(f"checkpoint must be a folder, got {options.checkpoint}")
+    variant = options.variant or next(iter(entry.networks))
+    try:
+        return locate(options.checkpoint, entry, variant)["network"], variant
+    except MissingFilesError as error:
+        raise ValueError(str(error)) from error

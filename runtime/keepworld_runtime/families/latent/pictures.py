@@ -20,5 +20,5 @@ def fitted(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
 
 def as_frames(images: NDArray[np.uint8]) -> Tensor:
     """Pictures [N, H, W, 3] uint8 as a VAE takes them: [1, 3, N, H, W] float32 in [-1, 1]."""
-    frames = torch.from_numpy(np.ascontiguousarray(images)).permute(3, 0, 1, 2)[None]
+    frames = torch.from_numpy(np.array(images)).permute(3, 0, 1, 2)[None]
     return frames.float() / 127.5 - 1.0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from keepworld_runtime.families.latent.sizes import sized
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +76,12 @@ class RolloutConfig:
 
 MODEL = ModelConfig()
 ROLLOUT = RolloutConfig()
+
+
+def released_sizes(files: Sequence[Path]) -> ModelConfig:
+    """The network's sizes by the first of its config.json files, or, if there is none, those it was released with.
+
+    Raises:
+        ValueError: the file is none, or a size in it is impossible.
+    """
+    return sized(MODEL, files[0], {}) if files else MODEL

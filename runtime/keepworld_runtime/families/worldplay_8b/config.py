@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from keepworld_runtime.families.latent.sizes import sized
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,3 +110,22 @@ VARIANTS = {
     "rl": Variant(folder="ar_rl_model", rollout=AUTOREGRESSIVE),
     "bidirectional": Variant(folder="bidirectional_model", rollout=BIDIRECTIONAL),
 }
+
+_RELEASED_NAMES = {
+    "num_layers": "mm_double_blocks_depth",
+    "num_heads": "heads_num",
+    "mlp_ratio": "mlp_width_ratio",
+    "latent_channels": "out_channels",
+    "text_dim": "text_states_dim",
+    "vision_dim": "vision_states_dim",
+    "rope_dims": "rope_dim_list",
+}
+
+
+def released_sizes(files: Sequence[Path]) -> ModelConfig:
+    """The network's sizes by the first of its config.json files, or, if there is none, those it was released with.
+
+    Raises:
+        ValueError: the file is none, or a size in it is impossible.
+    """
+    return sized(MODEL, files[0], _RELEASED_NAMES) if files else MODEL

@@ -1,0 +1,130 @@
+"""A loaded latent family: opens worlds, with the memory, the picture and the clip that each was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from keepworld_runtime.families.family import Capabilities, WorldSpec
+from keepworld_runtime.families.latent.clip import encode_clip
+from keepworld_runtime.families.latent.family import default_intrinsics
+from keepworld_runtime.families.latent.pictures import as_frames, fitted
+from keepworld_runtime.families.latent.points import points_of
+from keepworld_runtime.families.latent.world import Dream, Dreamer, LatentWorld
+from keepworld_runtime.layers.vae import VideoVAE, history_latents
+from keepworld_runtime.memory import policies
+from keepworld_runtime.memory.policies import Plan
+from keepworld_runtime.memory.retrieval import Retrieval
+
+PromptT = TypeVar("PromptT")
+
+SPATIAL = 16  # pixels a cell of a latent, a side, in both VAEs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Canvas:
+    """What a world is dreamt on.
+
+    Attributes:
+        height, width: of a latent, in its cells.
+        context_tokens: that a context has at most.
+        image: [H, W, 3] uint8, the picture it begins with, made to fit, or None.
+    """
+
+    height: int
+    width: int
+    context_tokens: int
+    image: NDArray[np.uint8] | None
+
+
+class Machinery(Protocol[PromptT]):
+    """What families differ in, once loaded."""
+
+    @property
+    def vae(self) -> VideoVAE:
+        """Between latents and frames."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of a latent."""
+        ...
+
+    @property
+    def patch(self) -> int:
+        """Cells of a latent that one token stands for, a side."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    @property
+    def retrieval(self) -> Retrieval:
+        """How the model was trained to be shown its past."""
+        ...
+
+    def dreamer(self, canvas: Canvas) -> Dreamer[PromptT]:
+        """Make what dreams one world."""
+        ...
+
+
+class LatentModel(Generic[PromptT]):
+    """A `keepworld_runtime.families.family.Model`.
+
+    Args:
+        capabilities: of the family.
+        machinery: loaded.
+        memory: the policy by which worlds remember; None: the model's own.
+    """
+
+    def __init__(self, capabilities: Capabilities, machinery: Machinery[PromptT], memory: str | None) -> None:
+        self._capabilities = capabilities
+        self._machinery = machinery
+        self._memory = memory
+
+    def open(self, spec: WorldSpec) -> LatentWorld[PromptT]:
+        """Make a world.
+
+        Raises:
+            ValueError: the clip is too short, or one of its cameras is not rigid.
+        """
+        machinery, capabilities = self._machinery, self._capabilities
+        size = (spec.width, spec.height)
+        chunk_size = capabilities.chunk_frames // capabilities.group_frames
+        height, width = spec.height // SPATIAL, spec.width // SPATIAL
+        image = None if spec.image is None else fitted(spec.image, *size)
+        clip = None
+        if spec.clip is not None:
+            first, later = capabilities.first_chunk_frames, capabilities.chunk_frames
+            clip = encode_clip(spec.clip, machinery.vae, size, first_frames=first, chunk_frames=later)
+            capabilities = replace(capabilities, first_chunk_frames=later)
+            image = clip.first
+        memory = policies.create(
+            self._memory,
+            Plan(
+                retrieval=machinery.retrieval,
+                points=points_of(spec.seed, machinery.retrieval.field.radius),
+                chunk_size=chunk_size,
+                recent=history_latents(machinery.vae),
+                patch=machinery.patch,
+                device=str(machinery.device),
+            ),
+        )
+        tokens = memory.most_tokens(height // machinery.patch, width // machinery.patch)
+        canvas = Canvas(height=height, width=width, context_tokens=tokens, image=image)
+        dream = Dream(
+            dreamer=machinery.dreamer(canvas),
+            vae=machinery.vae,
+            memory=memory,
+            latent_shape=(machinery.channels, height, width),
+            K=default_intrinsics(),
+            image=None if image is None else machinery.vae.encode(as_frames(image[None])),
+            clip=clip,
+        )
+        return LatentWorld(spec, capabilities, dream)
