@@ -39,8 +39,8 @@ WORLDPLAY_8B = ModelEntry(
         {
             name: Part(
                 name="network",
-                what=f"{variant.folder}, 8.56 G parameters",
-                gigabytes=17.1,
+                what=f"{variant.folder}, 8.56 G parameters in float32",
+                gigabytes=34.2,
                 forms=(Form(variant.folder, (_SAFETENSORS,)),),
                 origin=Origin(_HY_WORLDPLAY, (variant.folder,), "HY-WorldPlay"),
                 extras=(f"{variant.folder}/config.json", "transformer/480p_i2v/config.json"),
@@ -142,8 +142,8 @@ WORLDPLAY_5B = ModelEntry(
         {
             "distilled": Part(
                 name="network",
-                what="wan_distilled_model, 5.29 G parameters",
-                gigabytes=10.6,
+                what="wan_distilled_model, 5.29 G parameters in float32",
+                gigabytes=21.2,
                 forms=(
                     Form("wan_distilled_model", (("model.pt",),)),
                     Form("wan_distilled_model", (("model.converted.safetensors",),)),

@@ -58,7 +58,7 @@ def converted(source: Path, pick: Pick, cache: Path = CACHE) -> Path:
     Raises:
         ValueError: the pickle needs more than tensors, is of torch's old format, or does not hold what `pick` wants.
     """
-    places = (source.with_name(f"{source.stem}.converted.safetensors"), _cached(source, cache.expanduser()))
+    places = _places(source, cache)
     for place in places:
         if _is_current(place, source):
             return place
@@ -68,6 +68,16 @@ def converted(source: Path, pick: Pick, cache: Path = CACHE) -> Path:
         if not _is_current(target, source):
             _convert(source, pick, target)
     return target
+
+
+def damaged(source: Path, cache: Path = CACHE) -> str | None:
+    """What is wrong with what a pickle was converted to, by its hash; None if nothing is, or it has not been converted."""
+    for place in _places(source, cache):
+        if _is_current(place, source):
+            wanted = json.loads(_manifest(place).read_bytes())["file"]["sha256"]
+            if sha256_of(place) != wanted:
+                return f"{place} has another sha256 than when it was made; remove it, it is made again"
+    return None
 
 
 def read_pickle(source: Path) -> Mapping[str, object]:
@@ -167,9 +177,11 @@ def _manifest(target: Path) -> Path:
     return target.with_suffix(".json")
 
 
-def _cached(source: Path, cache: Path) -> Path:
+def _places(source: Path, cache: Path) -> tuple[Path, Path]:
+    """Where a pickle's weights may lie: beside it, or in the cache."""
     name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    return cache / f"{source.stem}-{name}.safetensors"
+    beside = source.with_name(f"{source.stem}.converted.safetensors")
+    return beside, cache.expanduser() / f"{source.stem}-{name}.safetensors"
 
 
 @contextmanager

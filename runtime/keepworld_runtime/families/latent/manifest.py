@@ -76,16 +76,17 @@ def changed(folder: Path, names: Iterable[str], progress: Progress = lambda coun
         progress: is told of every so many bytes read.
     """
     known = read_manifest(folder)
-    problems = []
+    problems, has_new = [], False
     for name in sorted({*names, *known}):
         path, wanted = folder / name, known.get(name)
         if not path.is_file():
             problems.append(f"{name} is missing")
         elif wanted is None:
-            known[name] = entry_of(path, progress)
+            known[name], has_new = entry_of(path, progress), True
         elif path.stat().st_size != wanted.num_bytes:
             problems.append(f"{name} has {path.stat().st_size} bytes, not {wanted.num_bytes}")
         elif sha256_of(path, progress) != wanted.sha256:
             problems.append(f"{name} has another sha256 than {wanted.sha256[:12]}…")
-    write_manifest(folder, known)
+    if has_new:
+        write_manifest(folder, known)
     return problems

@@ -14,10 +14,10 @@ from keepworld_runtime.families.latent.catalog import WORLDPLAY_5B
 from keepworld_runtime.families.latent.convert import converted
 from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
 from keepworld_runtime.families.latent.parts import Located, locate
-from keepworld_runtime.families.latent.sizes import read_config, sized
+from keepworld_runtime.families.latent.sizes import read_config
 from keepworld_runtime.families.latent.weights import StoredModule, WeightFiles, check_weights
 from keepworld_runtime.families.worldplay_5b import encoders
-from keepworld_runtime.families.worldplay_5b.config import MODEL, ROLLOUT, ModelConfig, RolloutConfig
+from keepworld_runtime.families.worldplay_5b.config import ROLLOUT, ModelConfig, RolloutConfig, released_sizes
 from keepworld_runtime.families.worldplay_5b.encoders import Encoders
 from keepworld_runtime.families.worldplay_5b.model import WorldPlay5B
 from keepworld_runtime.layers.wan_vae import WanVAE, empty_wan_vae, load_wan_vae
@@ -135,9 +135,8 @@ def _stored(directory: Path, variant: str | None) -> _Stored:
 
 def _network(located: Located) -> StoredModule[WorldPlay5B]:
     """The network, its pickle converted if that has not been done before."""
-    config = sized(MODEL, located.extras[0], {}) if located.extras else MODEL
     with torch.device("meta"):
-        module = WorldPlay5B(config)
+        module = WorldPlay5B(released_sizes(located.extras))
 
     def pick(content: Mapping[str, object]) -> Mapping[str, object]:
         weights = content.get("generator")

@@ -15,10 +15,10 @@ from keepworld_runtime.families.latent.catalog import WORLDPLAY_8B
 from keepworld_runtime.families.latent.convert import converted
 from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
 from keepworld_runtime.families.latent.parts import Located, locate
-from keepworld_runtime.families.latent.sizes import read_config, sized
+from keepworld_runtime.families.latent.sizes import read_config
 from keepworld_runtime.families.latent.weights import StoredModule, WeightFiles, check_weights
 from keepworld_runtime.families.worldplay_8b import encoders
-from keepworld_runtime.families.worldplay_8b.config import MODEL, VARIANTS, ModelConfig, RolloutConfig
+from keepworld_runtime.families.worldplay_8b.config import VARIANTS, ModelConfig, RolloutConfig, released_sizes
 from keepworld_runtime.families.worldplay_8b.encoders import (
     Encoders,
     GlyphEncoder,
@@ -29,15 +29,6 @@ from keepworld_runtime.families.worldplay_8b.encoders import (
 from keepworld_runtime.families.worldplay_8b.model import WorldPlay8B
 from keepworld_runtime.layers.hunyuan_vae import HunyuanVAE, diffusers_name, empty_hunyuan_vae, load_hunyuan_vae
 
-_CONFIG_NAMES = {
-    "num_layers": "mm_double_blocks_depth",
-    "num_heads": "heads_num",
-    "mlp_ratio": "mlp_width_ratio",
-    "latent_channels": "out_channels",
-    "text_dim": "text_states_dim",
-    "vision_dim": "vision_states_dim",
-    "rope_dims": "rope_dim_list",
-}
 _GLYPH_PREFIX = "module.text_tower."
 
 
@@ -156,9 +147,8 @@ def _stored(directory: Path, variant: str | None) -> _Stored:
 
 
 def _network(located: Located) -> StoredModule[WorldPlay8B]:
-    config = sized(MODEL, located.extras[0], _CONFIG_NAMES) if located.extras else MODEL
     with torch.device("meta"):
-        module = WorldPlay8B(config)
+        module = WorldPlay8B(released_sizes(located.extras))
     return StoredModule(what="WorldPlay-8B", module=module, weights=WeightFiles(located.weights))
 
 
