@@ -136,9 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         "--kernels", dest="options.kernels", type=_names, metavar="A,B", help="optional kernels, the preferred first"
     )
     learned.add_argument("--ranks", type=int, help="processes that draw each chunk together, one a GPU (1)")
-    learned.add_argument("--load-s", dest="patience.load_s", type=float, help="seconds that loading may take (300)")
+    learned.add_argument("--load-s", dest="patience.load_s", type=float, help="seconds that loading may take (1800)")
     learned.add_argument(
-        "--open-s", dest="patience.open_s", type=float, help="seconds that opening a world may take (60)"
+        "--open-s", dest="patience.open_s", type=float, help="seconds that opening a world may take (300)"
     )
     learned.add_argument(
         "--warm-s", dest="patience.warm_s", type=float, help="seconds that each of the first two chunks may take (1800)"

@@ -43,9 +43,9 @@ class Patience:
         warm_s: to draw a chunk for the first time, before anything is known of how long one takes.
     """
 
-    load_s: float = 300.0
+    load_s: float = 1800.0
     silence_s: float = 15.0
-    open_s: float = 60.0
+    open_s: float = 300.0
     warm_s: float = 1800.0
 
     def __post_init__(self) -> None:

@@ -111,6 +111,6 @@ class Alive:
     """Said again and again."""
 
 
-Work = Open | Draw | Prepare | Close
-Command = Work | Release
+Task = Open | Draw | Prepare | Close
+Command = Task | Release
 Answer = Ready | Opened | Drawn | Finished | Failed | Broken

@@ -35,7 +35,7 @@ from keepworld_runtime.engine.messages import (
     Prepare,
     Ready,
     Release,
-    Work,
+    Task,
 )
 from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.families import Chosen
@@ -122,7 +122,7 @@ class Line:
         self._free_slots = threading.Semaphore(SLOTS)
         self._outgoing: queue.Queue[Answer | _Handover] = queue.Queue(maxsize=SLOTS)
         self._prepares_beside = prepares_beside
-        self.work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self.preparations: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ def test_the_command_line_wins_over_the_file(tmp_path):
     settings = config.read(path, {"port": 0})
     assert (settings.port, settings.max_sessions, settings.families) == (0, 3, ("diorama",))
     assert settings.patience.silence_s == 4.0
-    assert settings.patience.load_s == 300.0
+    assert settings.patience.load_s == 1800.0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 
@@ -227,3 +228,9 @@ async def test_an_unexpected_error_tells_nothing_of_the_machine():
     assert failed.value.code() == grpc.StatusCode.INTERNAL
     assert error_info(failed.value.trailing_metadata()).reason == "INTERNAL"
     assert "NoneType" not in str(failed.value)
+
+
+def test_the_server_imports_neither_torch_nor_what_draws():
+    code = "import sys, keepworld_runtime.serving.server; print([m for m in ('torch', 'numba', 'embreex') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -139,3 +139,20 @@ async def test_a_family_too_slow_to_warm_up_is_served_all_the_same(tmp_path):
         await walk.attach()
         assert _is_uninterrupted(await _walk(walk, 2), 2)
     assert server.group.generation == 2
+
+
+async def test_ranks_of_which_one_dies_go_on_together():
+    async with serving(ranks=2) as (server, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach(only_scripted=True)
+        await walk.send(script=script((0.25, 12)))
+        frames = await _walk(walk, 1)
+        os.kill(server.group.pids[1], signal.SIGKILL)
+        await walk.send(script=script((0.25, 32)))
+        frames += await _walk(walk, 2)
+    assert [frame.seq for frame in frames] == list(range(45))
+    for frame in frames:
+        wanted = families.picture(spec(), frame.seq, 0.25 * frame.seq, 0)
+        wanted[..., 1] = 20  # two ranks, and this is the first
+        np.testing.assert_array_equal(pixels(frame), wanted)
+    assert session_pb2.NOTICE_KIND_WORKER_RESTARTED in walk.notices()
