@@ -10,8 +10,8 @@ import torch.distributed as dist
 logger = logging.getLogger(__name__)
 
 
-def join_ranks(rank: int, num_ranks: int, rendezvous: str, device: torch.device) -> dist.ProcessGroup:
-    """Join the group; waits until all are there. A process joins one group in its life, and leaves it by `leave_ranks`.
+def join(rank: int, num_ranks: int, rendezvous: str, device: torch.device) -> dist.ProcessGroup:
+    """Join the group; waits until all are there. A process joins one group in its life, and leaves it by `leave`.
 
     Args:
         rank: this process's number, from 0.
@@ -46,6 +46,6 @@ def join_ranks(rank: int, num_ranks: int, rendezvous: str, device: torch.device)
     return group
 
 
-def leave_ranks() -> None:
+def leave() -> None:
     """Leave the group that this process joined; after that none of what talked over it can be used."""
     dist.destroy_process_group()

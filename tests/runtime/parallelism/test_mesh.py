@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from keepworld_runtime.parallelism.mesh import join_ranks, leave_ranks
+from keepworld_runtime.parallelism.mesh import join, leave
 
 
 def _meet(rank: int, rendezvous: str, answer: Connection) -> None:
     torch.set_num_threads(1)
-    group = join_ranks(rank, 2, rendezvous, torch.device("cpu"))
+    group = join(rank, 2, rendezvous, torch.device("cpu"))
     total = torch.tensor([10.0**rank])
     dist.all_reduce(total, group=group)
     found = (dist.get_backend(group), dist.get_rank(group), total.item())
-    leave_ranks()
+    leave()
     answer.send((*found, dist.is_initialized()))
 
 
@@ -50,4 +50,4 @@ def test_ranks_meet_compute_together_and_part(tmp_path: Path) -> None:
 )
 def test_who_cannot_join_is_told_why(rank: int, rendezvous: str, device: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        join_ranks(rank, 2, rendezvous, torch.device(device))
+        join(rank, 2, rendezvous, torch.device(device))
