@@ -1,4 +1,4 @@
-"""``keepworld models``: the world families of a server."""
+"""``keepworld models``: the world families of a server, and the learned models that one can be run with."""
 
 from __future__ import annotations
 
@@ -7,24 +7,35 @@ import textwrap
 from dataclasses import asdict
 
 from keepworld.cli import OK, USAGE, add_url_argument, command_parser, print_json
+from keepworld.cli.forward import become
 from keepworld.client import FamilyCapabilities
 from keepworld.sync import Client
 
+FORWARDED = ("list", "pull", "verify", "plan")
 EXAMPLES = """\
-  keepworld models                 a line each
+  keepworld models                 a line for each family of the server
   keepworld models diorama         sizes, axes, and all the words its prompts and events know
+  keepworld models show diorama    the same
+
+learned models, for a server of your own (each has a --help):
+  keepworld models list            what there is: files, sizes, licences
+  keepworld models plan NAME       memory and expected speed, before anything is loaded
+  keepworld models pull NAME --to DIR
+  keepworld models verify DIR
 """
 
 
 def main(arguments: list[str]) -> int:
-    """List the families, or describe one."""
+    """List the families, or describe one; or hand over to ``python -m keepworld_runtime.models``."""
+    if arguments and arguments[0] in FORWARDED:
+        become("keepworld_runtime.models", arguments, extra="runtime")
     parser = command_parser(
         "models", "What the server's world families can do, and the words they know.", examples=EXAMPLES
     )
     parser.add_argument("name", nargs="?", help="describe this one in full")
     parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
     add_url_argument(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments[1:] if arguments[:1] == ["show"] else arguments)
     with Client(options.url) as client:
         families = {family.name: family for family in client.capabilities().families}
     if options.name is not None and options.name not in families:
@@ -36,6 +47,7 @@ def main(arguments: list[str]) -> int:
     elif options.name is None:
         for family in chosen:
             print(f"{family.name} {family.version}  {family.summary}")
+        print("\nlearned models for a server of your own: keepworld models list")
     else:
         describe(chosen[0])
     return OK
