@@ -91,7 +91,7 @@ def recorded_states(tensors: dict[str, Tensor]) -> PromptStates:
         text_mask=tensors["in.text_mask"].bool(),
         byt5=tensors["in.byt5_states"],
         byt5_mask=tensors["in.byt5_mask"].bool(),
-        vision=vision if vision is not None and bool(vision.any()) else None,
+        vision=vision.expand(len(tensors["in.text_states"]), -1, -1) if vision is not None and vision.any() else None,
     )
 
 
