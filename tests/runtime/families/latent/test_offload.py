@@ -1,0 +1,106 @@
+import threading
+
+import pytest
+import torch
+from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
+from torch import nn
+
+BLOCK_BYTES = (8 * 8 + 8) * 4
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(5))
+
+    def forward(self, x):
+        x = self.first(x)
+        for block in self.blocks:
+            x = block(x).tanh()
+        return x
+
+
+def network():
+    torch.manual_seed(3)
+    return Network().requires_grad_(False)
+
+
+def streamed():
+    made = network()
+    made.blocks = StreamedBlocks(made.blocks, "cpu")
+    keep_beside(made, "cpu")
+    return made
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_streamed_blocks_compute_the_same(mode):
+    x = torch.randn(2, 8)
+    there, alike = streamed(), network()
+    with mode():
+        assert torch.equal(there(x), alike(x)) and torch.equal(there(x), alike(x))
+    assert there.state_dict().keys() == alike.state_dict().keys()
+
+
+def test_no_more_than_two_blocks_are_there_at_a_time():
+    there = streamed()
+    assert there.blocks.resident_bytes == 0
+    counts = [there.blocks.resident_bytes for _ in there.blocks]
+    assert counts == [2 * BLOCK_BYTES] * 4 + [BLOCK_BYTES]
+    assert there.blocks.resident_bytes == 0
+
+
+def test_breaking_off_leaves_nothing_behind():
+    there = streamed()
+    for number, _ in enumerate(there.blocks):
+        if number == 2:
+            break
+    assert there.blocks.resident_bytes == 0
+
+
+def test_an_error_in_a_block_leaves_nothing_behind():
+    there, seen = streamed(), []
+    with pytest.raises(RuntimeError):
+        for block in there.blocks:
+            seen.append(there.blocks.resident_bytes)
+            block(torch.zeros(1, 9))
+    del block
+    assert seen == [2 * BLOCK_BYTES]
+    assert torch.equal(there(torch.ones(1, 8)), network()(torch.ones(1, 8)))
+
+
+def test_two_threads_may_go_through_the_blocks_at_once():
+    there, x, results = streamed(), torch.randn(2, 8), []
+    together = threading.Barrier(3)
+
+    def go():
+        together.wait()
+        results.extend(there(x) for _ in range(50))
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    together.wait()
+    for thread in threads:
+        thread.join()
+    wanted = network()(x)
+    assert len(results) == 100 and all(torch.equal(result, wanted) for result in results)
+    assert there.blocks.resident_bytes == 0
+
+
+def test_a_lodger_is_there_while_someone_uses_it():
+    lodger, x = Lodger(network(), "cpu", stays=False), torch.randn(2, 8)
+    assert lodger.resident_bytes == 0
+    with lodger.there() as outer:
+        with lodger.there() as inner:
+            assert inner is outer
+        assert lodger.resident_bytes == 6 * BLOCK_BYTES
+        assert torch.equal(outer(x), network()(x))
+    assert lodger.resident_bytes == 0
+
+
+def test_one_that_stays_costs_nothing_more():
+    lodger = Lodger(network(), "cpu", stays=True)
+    with lodger.there() as module:
+        assert lodger.resident_bytes == 0
+        assert torch.equal(module(torch.ones(1, 8)), network()(torch.ones(1, 8)))
