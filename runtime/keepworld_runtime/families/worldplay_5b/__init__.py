@@ -5,6 +5,6 @@ from keepworld_runtime.families.family import Family, FamilyOptions
 
 def family(options: FamilyOptions) -> Family:
     """Make the family for the checkpoint that the options name; see `make_family`."""
-    from keepworld_runtime.families.worldplay_5b.family import make_family
+    from keepworld_runtime.families.worldplay_5b.offer import make_family
 
     return make_family(options)
