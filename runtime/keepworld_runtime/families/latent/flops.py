@@ -19,23 +19,10 @@ CONTEXT = "context pass"
 _TEXT_STEP = 128  # slots for text come in multiples of this, and two texts stand side by side
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoder:
-    """A released VAE's, at 704 × 1280: FLOPs of a latent's four frames, and the numbers that it keeps between latents.
-
-    Counted on our decode of the released shapes (torch's FlopCounterMode on the meta device). Both go with the pixels, but for
-    attention in the middle and the borders of what is kept: a hundredth.
-    """
-
-    flops: float
-    state: float
-
-
+# FLOPs of decoding a latent's four frames at 704 × 1280, counted with torch's FlopCounterMode on our decode of the released
+# shapes. They go with the pixels, but for attention in the middle, a thousandth of them.
 _DECODER_PIXELS = 704 * 1280
-_DECODERS = {
-    "worldplay-8b": _Decoder(flops=89.85e12, state=3.142e9),
-    "worldplay-5b": _Decoder(flops=66.35e12, state=1.635e9),
-}
+_DECODER_FLOPS = {"worldplay-8b": 89.85e12, "worldplay-5b": 66.35e12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +134,9 @@ def decoder_flops(family: str, width: int, height: int) -> float:
     Raises:
         ValueError: it is not a family with a known VAE.
     """
-    return _decoder(family).flops * width * height / _DECODER_PIXELS
-
-
-def decoder_state_bytes(family: str, width: int, height: int, bytes_per_value: int = 2) -> float:
-    """Memory that one world's decoder keeps from latent to latent.
-
-    Raises:
-        ValueError: as `decoder_flops`.
-    """
-    return _decoder(family).state * width * height / _DECODER_PIXELS * bytes_per_value
+    if family not in _DECODER_FLOPS:
+        raise ValueError(f"family must be one of {', '.join(_DECODER_FLOPS)}, got {family!r}")
+    return _DECODER_FLOPS[family] * width * height / _DECODER_PIXELS
 
 
 def weight_bytes(config: ModelConfig, bytes_per_value: int = 2) -> int:
@@ -193,12 +173,6 @@ def num_parameters(config: ModelConfig) -> int:
     if isinstance(config, worldplay_5b.ModelConfig):
         return _parameters_5b(config)
     return _parameters_8b(config)
-
-
-def _decoder(family: str) -> _Decoder:
-    if family not in _DECODERS:
-        raise ValueError(f"family must be one of {', '.join(_DECODERS)}, got {family!r}")
-    return _DECODERS[family]
 
 
 def _network(config: ModelConfig) -> _Network:

@@ -11,7 +11,6 @@ from keepworld_runtime.families.latent.flops import (
     Work,
     chunk_flops,
     decoder_flops,
-    decoder_state_bytes,
     kv_bytes,
     latent_tokens,
     num_parameters,
@@ -202,10 +201,9 @@ def test_decoding_is_as_much_work_as_torch_counts_on_the_released_vaes_and_as_pu
     latent = torch.empty((1, channels, 1, 30, 52), device="meta")
     _, state = vae.decode(latent, vae.initial_state())
     with FlopCounterMode(display=False) as counter:
-        _, state = vae.decode(latent, state)
+        vae.decode(latent, state)
     assert decoder_flops(family, 832, 480) == pytest.approx(counter.get_total_flops(), rel=0.01)
     assert 4 * decoder_flops(family, 832, 480) == pytest.approx(published, rel=0.01)
-    assert decoder_state_bytes(family, 832, 480, 4) == pytest.approx(state.num_bytes, rel=0.01)
 
 
 def test_work_adds_up():
