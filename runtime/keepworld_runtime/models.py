@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = commands.add_parser("plan", help="memory and expected speed, before anything is loaded")
     _name_arguments(plan)
-    plan.add_argument("--gpus", type=int, metavar="N", help="how many (default: a line each for 1, 2, 4 and 8)")
+    plan.add_argument(
+        "--gpus", type=int, metavar="N", help="how many (default: a line each for those of 1, 2, 4, 8 that can share)"
+    )
     plan.add_argument("--gpu-memory-gb", type=float, default=80.0, metavar="GB", help="of each (default: %(default)g)")
     plan.add_argument("--offload", choices=OFFLOADS, help="what leaves the GPU when unused (default: a line each)")
     plan.add_argument("--size", type=_size, metavar="WxH", help="of the frames (default: the model's)")
@@ -271,7 +273,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         arguments.name,
         arguments.variant,
         size=arguments.size,
-        gpus=(arguments.gpus,) if arguments.gpus is not None else (1, 2, 4, 8),
+        gpus=None if arguments.gpus is None else (arguments.gpus,),
         offloads=(arguments.offload,) if arguments.offload else OFFLOADS,
     )
     limit = int(arguments.gpu_memory_gb * _GB)

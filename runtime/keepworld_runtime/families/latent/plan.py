@@ -37,7 +37,8 @@ _HOST_LINK = 25e9  # bytes/s from pinned memory, PCIe 4.0 x16
 _HALF = 2  # bytes of a bfloat16
 _ROWS_AT_WORK = 16  # of the network's width that a token has at once in a block, about
 _MAPS_AT_WORK = 4  # of the decoder's last level at once, about
-_FPS, _FRAMES_A_LATENT = 24, 4
+_FRAMES_A_LATENT = 4
+_GPUS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +122,7 @@ def plans(
     variant: str | None = None,
     *,
     size: tuple[int, int] | None = None,
-    gpus: Sequence[int] = (1, 2, 4, 8),
+    gpus: Sequence[int] | None = None,
     offloads: Sequence[str] = OFFLOADS,
 ) -> list[Plan]:
     """Every way to run a model in one session, once it remembers all that it can.
@@ -130,7 +131,7 @@ def plans(
         name: of the model.
         variant: None for the default one.
         size: width and height of frames, pixels; None for the family's default.
-        gpus: how many, each.
+        gpus: how many, each; None for those of 1, 2, 4 and 8 that can share the work.
         offloads: "none", "encoders", "blocks".
 
     Raises:
@@ -140,7 +141,12 @@ def plans(
     facts, rollout = _FACTS[name], _rollout(name, variant)
     width, height = size or facts.size
     tokens = latent_tokens(facts.model, width, height)
-    _check(facts.model, tokens, gpus)
+    heads = _heads(facts.model)
+    if gpus is None:
+        gpus = [count for count in _GPUS if heads % count == 0 and tokens % count == 0]
+    for count in gpus:
+        if count < 1 or heads % count or tokens % count:
+            raise ValueError(f"gpus must divide {heads} heads and {tokens} tokens a latent, got {count}")
     return [_plan(name, facts, rollout, (width, height), count, offload) for offload in offloads for count in gpus]
 
 
@@ -157,12 +163,6 @@ def _rollout(name: str, variant: str | None) -> RolloutConfig:
 
 def _heads(model: ModelConfig) -> int:
     return model.num_attention_heads if isinstance(model, worldplay_5b.ModelConfig) else model.num_heads
-
-
-def _check(model: ModelConfig, tokens: int, gpus: Sequence[int]) -> None:
-    for count in gpus:
-        if count < 1 or _heads(model) % count or tokens % count:
-            raise ValueError(f"gpus must divide {_heads(model)} heads and {tokens} tokens a latent, got {count}")
 
 
 def _plan(name: str, facts: _Facts, rollout: RolloutConfig, size: tuple[int, int], gpus: int, offload: str) -> Plan:

@@ -53,6 +53,10 @@ def test_what_cannot_be_shared_or_is_no_size_is_told(gpus, size):
         plans("worldplay-8b", size=size, gpus=[gpus])
 
 
+def test_only_gpus_that_can_share_the_work_are_planned_for_unless_told():
+    assert [plan.gpus for plan in plans("worldplay-5b", size=(640, 352), offloads=["none"])] == [1, 2, 4]  # 220 tokens
+
+
 def released_wan():
     sizes = {
         "base_dim": 160,
