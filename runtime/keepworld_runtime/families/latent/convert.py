@@ -43,6 +43,7 @@ _DTYPES = {
     torch.bool: "BOOL",
 }
 _PIECE = 1 << 24  # bytes written at once
+_ALIGNED = 64  # bytes: where numbers begin, so that mapped ones lie as kernels like them
 
 Pick = Callable[[Mapping[str, object]], Mapping[str, object]]
 
@@ -131,7 +132,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": span}
         offset += size
     told = json.dumps(header, separators=(",", ":")).encode()
-    told += b" " * (-len(told) % 8)
+    told += b" " * (-(len(told) + 8) % _ALIGNED)
     digest = hashlib.sha256()
     with whole_file(path) as unfinished, unfinished.open("wb") as file:
         _put(file, digest.update, struct.pack("<Q", len(told)) + told)

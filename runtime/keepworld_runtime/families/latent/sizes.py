@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_MOST = 1 << 22  # no size of a network is larger: a vocabulary is the largest, at a few hundred thousand
+_MOST = 1 << 22  # no width, vocabulary or period of a network is larger
+MOST_LAYERS = 1024  # nor is any deeper; making one that says so would never end
 
 
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
@@ -58,8 +59,9 @@ def _checked(path: Path, name: str, value: object, like: object) -> object:
         if not isinstance(value, list) or len(value) != len(like):
             raise ValueError(f"{name} in {path} must be {len(like)} numbers, got {value!r}")
         return tuple(_checked(path, name, each, like[0]) for each in value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST:
-        raise ValueError(f"{name} in {path} must be a number above 0 and at most {_MOST}, got {value!r}")
+    most = MOST_LAYERS if name.endswith(("layers", "depth")) else _MOST
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ValueError(f"{name} in {path} must be a number above 0 and at most {most}, got {value!r}")
     if isinstance(like, float):
         return float(value)
     if value != int(value):

@@ -14,6 +14,7 @@ from keepworld_runtime.families.latent.catalog import WORLDPLAY_5B
 from keepworld_runtime.families.latent.convert import converted
 from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
 from keepworld_runtime.families.latent.parts import Located, locate
+from keepworld_runtime.families.latent.pretrained import tokenizer_of
 from keepworld_runtime.families.latent.sizes import read_config
 from keepworld_runtime.families.latent.weights import StoredModule, WeightFiles, check_weights
 from keepworld_runtime.families.worldplay_5b import encoders
@@ -84,7 +85,7 @@ def load(
         vae=load_wan_vae(stored.vae.weights, stored.vae_config, device=device, dtype=dtype),
         encoders=Encoders(
             Lodger(language, device, stays=stays),
-            encoders.language_tokenizer(stored.found["language tokenizer"].folder),
+            tokenizer_of(stored.found["language tokenizer"].folder),
             model.config.text_tokens,
         ),
         config=model.config,

@@ -18,9 +18,10 @@ import ftfy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoTokenizer, UMT5EncoderModel
+from transformers import UMT5EncoderModel
 
 from keepworld_runtime.families.latent.offload import Lodger
+from keepworld_runtime.families.latent.pretrained import config_of
 
 
 def cleaned(text: str) -> str:
@@ -56,13 +57,6 @@ def empty_language_model(folder: Path) -> UMT5EncoderModel:
     Raises:
         ValueError: it is of another kind of model.
     """
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type != "umt5":
-        raise ValueError(f"{folder} must hold a umt5 model, got {config.model_type}")
+    config = config_of(folder, "umt5")
     with torch.device("meta"):
         return UMT5EncoderModel(config)
-
-
-def language_tokenizer(folder: Path) -> Any:
-    """UMT5's tokenizer."""
-    return AutoTokenizer.from_pretrained(folder)

@@ -15,6 +15,7 @@ from keepworld_runtime.families.latent.catalog import WORLDPLAY_8B
 from keepworld_runtime.families.latent.convert import converted
 from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
 from keepworld_runtime.families.latent.parts import Located, locate
+from keepworld_runtime.families.latent.pretrained import tokenizer_of
 from keepworld_runtime.families.latent.sizes import read_config
 from keepworld_runtime.families.latent.weights import StoredModule, WeightFiles, check_weights
 from keepworld_runtime.families.worldplay_8b import encoders
@@ -197,7 +198,7 @@ def _encoders(stored: _Stored, device: torch.device, dtype: torch.dtype, *, stay
     return Encoders(
         language=LanguageEncoder(
             lodger(stored.language, half),
-            encoders.language_tokenizer(stored.found["language tokenizer"].folder),
+            tokenizer_of(stored.found["language tokenizer"].folder),
             config.text_tokens,
         ),
         glyph=GlyphEncoder(

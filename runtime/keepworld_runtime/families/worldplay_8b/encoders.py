@@ -9,7 +9,6 @@ the glyph encoder is masked).
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
-    AutoConfig,
-    AutoTokenizer,
     ByT5Tokenizer,
     Qwen2_5_VLTextModel,
     SiglipVisionModel,
@@ -33,6 +30,7 @@ from transformers import (
 
 from keepworld_runtime.families.latent.offload import Lodger
 from keepworld_runtime.families.latent.pictures import fitted
+from keepworld_runtime.families.latent.pretrained import config_of
 from keepworld_runtime.families.worldplay_8b.model import PromptStates
 
 SKIPPED_LAYERS = 2  # of the language model, the last ones
@@ -235,10 +233,7 @@ def empty_language_model(folder: Path) -> Qwen2_5_VLTextModel:
     Raises:
         ValueError: it is of another kind of model.
     """
-    config = AutoConfig.from_pretrained(folder)
-    if not str(config.model_type).startswith("qwen2_5_vl"):
-        raise ValueError(f"{folder} must hold a qwen2_5_vl model, got {config.model_type}")
-    config = copy.deepcopy(config.get_text_config())
+    config = config_of(folder, "qwen2_5_vl", "qwen2_5_vl_text").get_text_config()
     config.num_hidden_layers -= SKIPPED_LAYERS
     with torch.device("meta"):
         module = Qwen2_5_VLTextModel(config)
@@ -261,10 +256,7 @@ def empty_glyph_model(folder: Path, num_tokens: int) -> T5EncoderModel:
     Raises:
         ValueError: it is of another kind of model.
     """
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type != "t5":
-        raise ValueError(f"{folder} must hold a t5 model, got {config.model_type}")
-    config = copy.deepcopy(config)
+    config = config_of(folder, "t5")
     config.vocab_size = num_tokens
     with torch.device("meta"):
         return T5EncoderModel(config)
@@ -277,17 +269,12 @@ def glyph_tokenizer(folder: Path, colours: Path | None, fonts: Path | None) -> A
         folder: of the tokenizer.
         colours, fonts: Glyph-SDXL-v2's lists, if the tokenizer does not know them already.
     """
-    tokenizer = ByT5Tokenizer.from_pretrained(folder)
+    tokenizer = ByT5Tokenizer.from_pretrained(folder, local_files_only=True)
     if colours is not None and fonts is not None:
         names = [f"<color-{number}>" for number in range(len(json.loads(colours.read_bytes())))]
         names += [f"<{font[:2]}-font-{number}>" for font, number in json.loads(fonts.read_bytes()).items()]
         tokenizer.add_tokens(names, special_tokens=True)
     return tokenizer
-
-
-def language_tokenizer(folder: Path) -> Any:
-    """Qwen2.5-VL's tokenizer."""
-    return AutoTokenizer.from_pretrained(folder)
 
 
 def empty_vision_model(folder: Path) -> SiglipVisionModel:
@@ -296,10 +283,8 @@ def empty_vision_model(folder: Path) -> SiglipVisionModel:
     Raises:
         ValueError: it is of another kind of model.
     """
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type not in ("siglip", "siglip_vision_model"):
-        raise ValueError(f"{folder} must hold a siglip model, got {config.model_type}")
-    config = copy.deepcopy(getattr(config, "vision_config", config))
+    config = config_of(folder, "siglip", "siglip_vision_model")
+    config = getattr(config, "vision_config", config)
     config.vision_use_head = False
     with torch.device("meta"):
         module = SiglipVisionModel(config)

@@ -35,6 +35,11 @@ def test_what_comes_out_is_what_was_pickled_to_the_bit(tmp_path):
     assert file.parent == tmp_path and oct(file.stat().st_mode & 0o777) == "0o644"
 
 
+def test_numbers_begin_where_a_cpu_reads_them_best(tmp_path):
+    content = converted(saved(tmp_path / "model.pt", {"generator": WEIGHTS}), pick).read_bytes()
+    assert (8 + int.from_bytes(content[:8], "little")) % 64 == 0
+
+
 def test_a_pickle_is_converted_once_until_it_changes(tmp_path):
     source = saved(tmp_path / "model.pt", {"generator": WEIGHTS})
     first = converted(source, pick)

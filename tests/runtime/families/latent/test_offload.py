@@ -1,9 +1,16 @@
+import importlib
 import threading
 
+import numpy as np
 import pytest
 import torch
+from keepworld.motion import NEUTRAL
+from keepworld_runtime.families import FAMILIES, load_family
+from keepworld_runtime.families.family import ChunkRequest, FamilyOptions, Place, WorldSpec
 from keepworld_runtime.families.latent.offload import Lodger, StreamedBlocks, keep_beside
 from torch import nn
+
+from tests import checkpoints
 
 BLOCK_BYTES = (8 * 8 + 8) * 4
 
@@ -104,3 +111,51 @@ def test_one_that_stays_costs_nothing_more():
     with lodger.there() as module:
         assert lodger.resident_bytes == 0
         assert torch.equal(module(torch.ones(1, 8)), network()(torch.ones(1, 8)))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "blocks"),
+    [
+        ("worldplay-8b", checkpoints.write_worldplay_8b, "double_blocks"),
+        ("worldplay-5b", checkpoints.write_worldplay_5b, "blocks"),
+    ],
+)
+def test_a_world_is_the_same_with_its_networks_blocks_streamed(tmp_path, monkeypatch, name, write, blocks):
+    checkpoint = importlib.import_module(f"{FAMILIES[name]}.checkpoint")
+    family, load, counts = load_family(name, FamilyOptions(checkpoint=write(tmp_path))), checkpoint.load, []
+
+    class Counted(StreamedBlocks):
+        def __iter__(self):
+            for block in super().__iter__():
+                counts.append(self.resident_bytes)
+                yield block
+
+    def load_streaming(*arguments, **more):
+        loaded = load(*arguments, **more)
+        setattr(loaded.model, blocks, Counted(getattr(loaded.model, blocks), "cpu"))
+        return loaded
+
+    def load_copied(*arguments, **more):
+        """Like streamed weights, not where the file has them: kernels round by how numbers lie in memory."""
+        loaded = load(*arguments, **more)
+        for parameter in getattr(loaded.model, blocks).parameters():
+            parameter.data = parameter.data.clone()
+        return loaded
+
+    frames = []
+    for way in (load_streaming, load_copied):
+        monkeypatch.setattr(checkpoint, "load", way)
+        frames.append(walk(family))
+    assert np.array_equal(*frames)
+    assert counts and max(counts) == counts[0]
+
+
+def walk(family):
+    """The frames of a world's first two chunks."""
+    world = family.load(Place(num_threads=1)).open(WorldSpec(prompt="sea", seed=1, width=64, height=64, mode="walk"))
+    frames = []
+    for chunk in range(2):
+        count = family.capabilities.frames_in(chunk)
+        request = ChunkRequest(chunk=chunk, controls=(NEUTRAL,) * count, poses=(None,) * count)
+        frames += [frame.image for frame in world.next_chunk(request)]
+    return np.stack(frames)

@@ -81,14 +81,24 @@ def test_an_encoder_of_another_kind_is_refused(tmp_path):
     folder = write_worldplay_8b(tmp_path)
     config = folder / "HunyuanVideo-1.5/vision_encoder/siglip/image_encoder/config.json"
     config.write_text(json.dumps({"model_type": "clip_vision_model"}))
-    with pytest.raises(ValueError, match="must hold a siglip model, got clip_vision_model"):
+    with pytest.raises(
+        ValueError, match="must hold a model of kind siglip or siglip_vision_model, got clip_vision_model"
+    ):
+        load(folder)
+
+
+def test_a_language_model_deeper_than_any_is_refused_before_it_is_made(tmp_path):
+    folder = write_worldplay_8b(tmp_path)
+    config = folder / "HunyuanVideo-1.5/text_encoder/llm/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_hidden_layers": 10**9}))
+    with pytest.raises(ValueError, match=r"num_hidden_layers in .*config.json must be 1 to 1024"):
         load(folder)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mm_double_blocks_depth", 10**9),
+        ("mm_double_blocks_depth", 2000),
         ("hidden_size", -64),
         ("heads_num", "4"),
         ("rope_dim_list", [4, 6]),
