@@ -8,6 +8,7 @@ from keepworld_runtime.families.family import Family, FamilyOptions, Model, Plac
 from keepworld_runtime.families.latent.catalog import WORLDPLAY_5B
 from keepworld_runtime.families.latent.family import LatentFamily, Outline, located_network
 from keepworld_runtime.families.worldplay_5b.config import MODEL, ROLLOUT, released_sizes
+from keepworld_runtime.kernels import names
 from keepworld_runtime.memory import policies
 
 _SIZES = ((1280, 704), (704, 1280), (832, 480), (480, 832))
@@ -18,9 +19,10 @@ def make_family(options: FamilyOptions) -> Family:
     """Make the family for the checkpoint that the options name.
 
     Raises:
-        ValueError: there is no checkpoint, no such variant, no such policy of memory, or files are missing or broken.
+        ValueError: there is no checkpoint, no such variant, no such policy of memory or kernel, or files are missing or broken.
     """
     policies.check(options.memory)
+    names.check(options.kernels)
     located, variant = located_network(WORLDPLAY_5B, options)
     config = released_sizes(located.extras)
     outline = Outline(

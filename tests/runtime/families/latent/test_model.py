@@ -182,3 +182,31 @@ def check_flat(walk, *, until):
     assert early is not None and full is not None
     assert late[0] == early[0]
     assert late[1:] == full[1:]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "huge"}, "unknown variant 'huge'"),
+        ({"memory": "none"}, "memory must be one of reconstituted, hierarchical, compressed, got 'none'"),
+        ({"kernels": ("magic",)}, "kernels must be of flash-attn"),
+    ],
+)
+def test_an_option_that_is_none_is_refused_before_anything_is_loaded(checkpoint, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_family(checkpoint.name, FamilyOptions(checkpoint=checkpoint.folder, **options))
+
+
+def test_blocks_in_eight_bits_cannot_be_brought_in_one_by_one(checkpoint):
+    family = load_family(
+        checkpoint.name, FamilyOptions(checkpoint=checkpoint.folder, kernels=("fp8",), offload="blocks")
+    )
+    with pytest.raises(ValueError, match="cannot be used while offload is 'blocks'"):
+        family.load(Place(num_threads=1))
+
+
+def test_without_its_weights_a_family_says_how_to_get_them(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="give their folder with --checkpoint"):
+        load_family(checkpoint.name)
+    with pytest.raises(ValueError, match=f"keepworld models pull {checkpoint.name}"):
+        load_family(checkpoint.name, FamilyOptions(checkpoint=tmp_path))
