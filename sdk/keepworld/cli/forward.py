@@ -25,6 +25,7 @@ def check_installed(module: str, *, extra: str) -> None:
     """Refuse to go on without the libraries of an extra: a MissingExtraError that says how to get them."""
     needed = {
         "runtime": ("embreex", "numba", "grpc_health", "PIL"),
+        "neural": ("torch", "diffusers", "transformers", "safetensors"),
         "export": ("open3d", "av", "scipy", "fast_simplification"),
     }
     missing = [name for name in needed[extra] if importlib.util.find_spec(name) is None]

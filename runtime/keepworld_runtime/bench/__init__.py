@@ -1,0 +1,1 @@
+"""How fast a learned family is on this machine, stage by stage, with random weights."""
