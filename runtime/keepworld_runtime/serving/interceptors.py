@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
@@ -15,9 +16,11 @@ from keepworld_runtime.engine.errors import RequestError
 
 logger = logging.getLogger(__name__)
 
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
 DOMAIN = "keepworld"
 _OURS = "/keepworld."
-_KINDS = ("unary_unary", "stream_unary", "stream_stream")  # of handlers that are awaited; no call of ours is another
+KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")  # of handlers
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -32,14 +35,31 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)  # Any: what kind it is, its attributes say
         if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
-        kind = next(kind for kind in _KINDS if getattr(handler, kind))
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        wrapped: grpc.RpcMethodHandler[Any, Any] = make(
-            _answering(getattr(handler, kind)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        return wrapped
+        return with_behaviour(handler, _answering)
+
+
+def with_behaviour(handler: Any, change: Callable[[Behaviour], Behaviour]) -> grpc.RpcMethodHandler[Any, Any]:
+    """A handler that behaves as `change` makes of how it behaved: what is changed, and what comes of it, is awaited."""
+    kind = next(kind for kind in KINDS if getattr(handler, kind))
+    make = getattr(grpc, f"{kind}_rpc_method_handler")
+    changed: grpc.RpcMethodHandler[Any, Any] = make(
+        change(_awaited(getattr(handler, kind))),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+    return changed
+
+
+def _awaited(behaviour: Callable[[Any, Any], Any]) -> Behaviour:
+    """A behaviour that is awaited, of one that may yield its answers instead."""
+    if not inspect.isasyncgenfunction(behaviour):
+        return behaviour
+
+    async def write_all(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        async for message in behaviour(request, context):
+            await context.write(message)
+
+    return write_all
 
 
 def status_of(error: RequestError) -> status_pb2.Status:
@@ -56,21 +76,22 @@ def status_of(error: RequestError) -> status_pb2.Status:
     return status
 
 
-def _answering(behaviour: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _answering(behaviour: Behaviour) -> Behaviour:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
             return await behaviour(request, context)
         except RequestError as error:
-            await _abort(context, error)
+            await abort(context, error)
         except grpc.aio.AbortError:
             raise
         except Exception:
             logger.exception("unexpected error in a call")
-            await _abort(context, RequestError("internal error; the server's log says more"))
+            await abort(context, RequestError("internal error; the server's log says more"))
 
     return answer
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: RequestError) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: RequestError) -> NoReturn:
+    """End a call with an error."""
     status: Any = rpc_status.to_status(status_of(error))
     await context.abort(status.code, status.details, status.trailing_metadata)
