@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from keepworld.files import write_atomically
 from keepworld.progress import ProgressLine
 
 from keepworld_runtime.families import FAMILIES
@@ -21,6 +22,7 @@ from keepworld_runtime.families.latent.catalog import CATALOG, entry_of
 from keepworld_runtime.families.latent.manifest import changed
 from keepworld_runtime.families.latent.parts import ModelEntry, is_there, locate
 from keepworld_runtime.families.latent.plan import Plan, default_size, plans
+from keepworld_runtime.families.latent.poses import parse, read_json
 from keepworld_runtime.families.latent.pull import pull_from_folder, pull_from_hub
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -34,6 +36,7 @@ examples:
   keepworld models pull worldplay-8b --to weights               the licences, then how to accept them
   keepworld models pull worldplay-5b --from /mnt/hub --to weights --accept-licence
   keepworld models verify weights                               every name, shape and hash
+  keepworld models path "w-16, right-8" --out path.json         a published motion string, for keepworld capture --path
   keepworld serve --family worldplay-8b --checkpoint weights    and run it
 """
 
@@ -93,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--size", type=_size, metavar="WxH", help="of the frames (default: the model's)")
     plan.add_argument("--json", action="store_true", help="as one JSON object")
     plan.set_defaults(command=_plan)
+
+    path = commands.add_parser("path", help="turn published motion strings and pose files into a path of cameras")
+    path.add_argument("motions", metavar="MOTIONS|FILE", help="as in 'w-16, right-8', or a pose JSON file")
+    path.add_argument("--out", type=Path, required=True, metavar="FILE", help="a JSON list of matrices, one a frame")
+    path.set_defaults(command=_path)
     return parser
 
 
@@ -203,6 +211,17 @@ def _check_room(folder: Path, gigabytes: float) -> None:
     free = shutil.disk_usage(existing).free / _GB
     if free < gigabytes and not folder.exists():
         raise OSError(f"{existing} has {free:.1f} GB free; about {gigabytes:.1f} GB are needed")
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    file = Path(arguments.motions)
+    trajectory = read_json(file.read_bytes()) if file.is_file() else parse(arguments.motions)
+    frames = trajectory.frames()
+    write_atomically(arguments.out, json.dumps(frames.tolist()).encode())
+    for motion in trajectory.without_effect:
+        print(f"{motion} comes to less than one latent, and to nothing", file=sys.stderr)
+    print(f"{len(frames)} cameras, OpenCV axes, the model's units: keepworld capture … --path {arguments.out}")
+    return OK
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import keepworld as kw
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests import checkpoints
+
+README = Path(__file__).parents[2] / "README.md"
 
 SIZE = (64, 64)
 WRITE = {"worldplay-8b": checkpoints.write_worldplay_8b, "worldplay-5b": checkpoints.write_worldplay_5b}
@@ -123,6 +128,16 @@ def test_two_processes_dream_what_one_does(served):
     with serving(*options) as other, kw.Client(other) as client, opened(client, model) as session:
         together = images(session.stream("forward 44frames", pace="fast"))
     assert np.abs(alone.astype(int) - together).max() <= 1  # of 255: sums in another order
+
+
+def test_the_readme_program_runs_as_written(served, tmp_path):
+    model, address, _ = served
+    (program,) = re.findall(r"^```python\n([^`]*worldplay[^`]*)^```", README.read_text(), flags=re.MULTILINE)
+    Image.effect_noise((160, 90), 80).convert("RGB").save(tmp_path / "harbour.png")
+    (tmp_path / "program.py").write_text(program.replace("127.0.0.1:7600", address).replace("worldplay-8b", model))
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "harbour" / "capture.json").is_file()
 
 
 def test_weights_that_are_not_there_are_named_with_what_to_do(tmp_path):

@@ -1,6 +1,8 @@
 import json
+import math
 
 import pytest
+from keepworld import paths
 from keepworld_runtime.models import main
 
 from tests.checkpoints import write_worldplay_5b, write_worldplay_8b
@@ -104,3 +106,18 @@ def test_a_malformed_command_is_a_usage_error(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
+
+
+def test_a_published_motion_string_becomes_a_path_of_cameras(tmp_path, capsys):
+    assert main(["path", "w-2, right-1, up-0.5", "--out", str(tmp_path / "path.json")]) == 0
+    path = paths.load(tmp_path / "path.json")
+    assert path.shape == (13, 4, 4)  # three latents after the first, four frames each
+    assert path[8, :3, 3] == pytest.approx([0, 0, 0.16])
+    assert path[12, 0, 2] == pytest.approx(math.sin(math.radians(3)))
+    assert "up-0.5 comes to" in capsys.readouterr().err
+
+
+def test_what_is_no_motion_string_writes_nothing(tmp_path, capsys):
+    assert main(["path", "jump-3", "--out", str(tmp_path / "path.json")]) == 1
+    assert "'jump-3' must be one of w, s" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

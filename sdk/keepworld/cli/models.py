@@ -11,7 +11,7 @@ from keepworld.cli.forward import become
 from keepworld.client import FamilyCapabilities
 from keepworld.sync import Client
 
-FORWARDED = ("list", "pull", "verify", "plan")
+FORWARDED = ("list", "pull", "verify", "plan", "path")
 EXAMPLES = """\
   keepworld models                 a line for each family of the server
   keepworld models diorama         sizes, axes, and all the words its prompts and events know
@@ -22,6 +22,7 @@ learned models, for a server of your own (each has a --help):
   keepworld models plan NAME       memory and expected speed, before anything is loaded
   keepworld models pull NAME --to DIR
   keepworld models verify DIR
+  keepworld models path "w-16, right-8" --out path.json     a published motion string as a path of cameras
 """
 
 

@@ -32,7 +32,7 @@ class Canvas:
     Attributes:
         height, width: of a latent, in its cells.
         context_tokens: that a context has at most.
-        image: [H, W, 3] uint8, the picture it begins with, made to fit, or None.
+        image: [H, W, 3] uint8, the picture it begins with, as it came, or None.
     """
 
     height: int
@@ -98,8 +98,7 @@ class LatentModel(Generic[PromptT]):
         size = (spec.width, spec.height)
         chunk_size = capabilities.chunk_frames // capabilities.group_frames
         height, width = spec.height // SPATIAL, spec.width // SPATIAL
-        image = None if spec.image is None else fitted(spec.image, *size)
-        clip = None
+        image, clip = spec.image, None
         if spec.clip is not None:
             first, later = capabilities.first_chunk_frames, capabilities.chunk_frames
             clip = encode_clip(spec.clip, machinery.vae, size, first_frames=first, chunk_frames=later)
@@ -124,7 +123,7 @@ class LatentModel(Generic[PromptT]):
             memory=memory,
             latent_shape=(machinery.channels, height, width),
             K=default_intrinsics(),
-            image=None if image is None else machinery.vae.encode(as_frames(image[None])),
+            image=None if image is None else machinery.vae.encode(as_frames(fitted(image, *size)[None])),
             clip=clip,
         )
         return LatentWorld(spec, capabilities, dream)
