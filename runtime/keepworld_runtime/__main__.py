@@ -119,7 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dead-man-s", type=float, help="stand still after so long without a control (2)")
     parser.add_argument("--log-level", help="DEBUG, INFO, WARNING or ERROR (INFO)")
     parser.add_argument("--no-reflection", dest="reflection", action="store_false", help="do not describe the services")
-    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without encryption")
+    access = parser.add_argument_group("who may call; needed to listen beyond this machine")
+    access.add_argument("--tls-cert", dest="tls.cert", type=Path, metavar="PEM", help="the server's certificate")
+    access.add_argument("--tls-key", dest="tls.key", type=Path, metavar="PEM", help="its private key")
+    access.add_argument(
+        "--tls-client-ca", dest="tls.client_ca", type=Path, metavar="PEM", help="take only clients this vouches for"
+    )
+    access.add_argument(
+        "--keys", type=Path, metavar="FILE", help="take only callers with a key of this file (see: keepworld keys)"
+    )
+    access.add_argument("--insecure", action="store_true", help="listen beyond this machine without these")
     parser.add_argument("--chunk-floor-s", type=float, help="give no chunk up before so many seconds (20)")
     learned = parser.add_argument_group("families with weights")
     learned.add_argument("--checkpoint", dest="options.checkpoint", type=Path, metavar="DIR", help="where they lie")

@@ -14,7 +14,35 @@ from keepworld_runtime.families import FAMILIES, PROCEDURAL, Chosen
 from keepworld_runtime.families.family import FamilyOptions
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_TABLES: Mapping[str, type[Patience | FamilyOptions]] = {"patience": Patience, "options": FamilyOptions}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFiles:
+    """Where the PEM files of encrypted connections lie; read again when they change.
+
+    Attributes:
+        cert: the server's certificate, with those that vouch for it; None: connections are not encrypted.
+        key: its private key.
+        client_ca: who vouches for clients; None: clients need no certificate.
+
+    Raises:
+        ValueError: some are given without others.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("tls.cert and tls.key belong together: give both, or neither")
+        if self.client_ca and not self.cert:
+            raise ValueError("tls.client_ca needs tls.cert and tls.key beside it")
+
+
+_Table = Patience | FamilyOptions | TlsFiles
+_TABLES: Mapping[str, type[_Table]] = {"patience": Patience, "options": FamilyOptions, "tls": TlsFiles}
+_PATHS = ("checkpoint", "cert", "key", "client_ca", "keys")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +59,9 @@ class ServerConfig:
         dead_man_s: after this without a live control the camera stands still.
         log_level: of the log on stderr.
         reflection: whether the server describes its services to those who ask.
-        insecure: whether to listen beyond this machine although connections are not encrypted.
+        tls: how connections are encrypted.
+        keys: the file of the keys that callers need; None: they need none.
+        insecure: whether to listen beyond this machine although connections are not encrypted, or callers not known.
         chunk_floor_s: no chunk is given up before this.
         patience: how long a worker may take.
         ranks: how many processes draw each chunk together.
@@ -50,6 +80,8 @@ class ServerConfig:
     dead_man_s: float = 2.0
     log_level: str = "INFO"
     reflection: bool = True
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    keys: Path | None = None
     insecure: bool = False
     chunk_floor_s: float = 20.0
     patience: Patience = field(default_factory=Patience)
@@ -69,10 +101,15 @@ class ServerConfig:
         if not self.families:
             raise ValueError("families must name at least one")
         if not self.insecure and not _is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} can be reached from other machines, and connections are not encrypted; "
-                "say insecure to accept that"
-            )
+            reached = f"host {self.host!r} can be reached from other machines, and"
+            if not self.tls.cert:
+                raise ValueError(
+                    f"{reached} connections are not encrypted: give tls.cert and tls.key, or say insecure to accept that"
+                )
+            if not self.keys and not self.tls.client_ca:
+                raise ValueError(
+                    f"{reached} anyone may call: give keys or tls.client_ca, or say insecure to accept that"
+                )
         single = sorted(self.chosen.keys() & PROCEDURAL)
         if self.ranks > 1 and single:
             raise ValueError(f"ranks must be 1 for {', '.join(single)}, which draws in one process, got {self.ranks}")
@@ -121,12 +158,10 @@ def read(path: Path | None, overrides: Mapping[str, Any]) -> ServerConfig:
         if table in values:
             _check_known(values[table], kind, prefix=f"{table}.")
             values[table] = kind(**_typed(values[table]))
-    return ServerConfig(**values)
+    return ServerConfig(**_typed(values))
 
 
-def _check_known(
-    values: Mapping[str, Any], kind: type[ServerConfig | Patience | FamilyOptions], prefix: str = ""
-) -> None:
+def _check_known(values: Mapping[str, Any], kind: type[ServerConfig | _Table], prefix: str = "") -> None:
     known = {each.name for each in fields(kind)}
     unknown = sorted(values.keys() - known)
     if unknown:
@@ -139,8 +174,9 @@ def _check_known(
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
     """TOML has neither paths nor tuples."""
     typed = dict(values)
-    if isinstance(typed.get("checkpoint"), str):
-        typed["checkpoint"] = Path(typed["checkpoint"])
+    for name in _PATHS:
+        if isinstance(typed.get(name), str):
+            typed[name] = Path(typed[name])
     if isinstance(typed.get("kernels"), list):
         typed["kernels"] = tuple(typed["kernels"])
     return typed

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
-from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -19,6 +18,7 @@ from google.protobuf.message import Message
 
 from keepworld import uploads, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
+from keepworld.credentials import Address, Credentials
 from keepworld.errors import ProtocolError, ServerError, UnavailableError, from_grpc
 from keepworld.feed import new_id
 from keepworld.local import LocalServer
@@ -69,8 +69,11 @@ class AsyncClient:
     """A connection to a server; ``async with`` closes it, its sessions, and the server if it started it.
 
     Args:
-        address: "grpc://host:port" or "host:port"; None: the environment's KEEPWORLD_URL, else a private server, started
-            on this machine at the first call.
+        address: "grpcs://host:port", encrypted, or "grpc://host:port" or "host:port"; None: the environment's KEEPWORLD_URL,
+            else a private server, started on this machine at the first call.
+        api_key: shows the server who is calling; None: the environment's KEEPWORLD_API_KEY, if there is one.
+        root_certificates: a PEM file of who vouches for the server; None: whom gRPC trusts.
+        client_certificate: PEM files of the client's own certificate and its key, where the server wants one.
         deadline_s: how long an answer may take; opening a world may take six times as long.
         progress: show one line on a terminal while a private server starts.
 
@@ -78,14 +81,30 @@ class AsyncClient:
         sessions: opens worlds and lists them.
 
     Raises:
-        ValueError: the address is not one.
+        ValueError: the address is not one, or what is shown and trusted does not go with it.
     """
 
-    def __init__(self, address: str | None = None, *, deadline_s: float = 10.0, progress: bool = False) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        api_key: str | None = None,
+        root_certificates: str | Path | None = None,
+        client_certificate: tuple[str | Path, str | Path] | None = None,
+        deadline_s: float = 10.0,
+        progress: bool = False,
+    ) -> None:
         if not deadline_s > 0:
             raise ValueError(f"deadline_s must be positive, got {deadline_s}")
         given = address if address is not None else os.environ.get("KEEPWORLD_URL") or None
-        self._target = None if given is None else _target(given)
+        self._address = None if given is None else Address.parse(given)
+        self._credentials = Credentials(
+            api_key=api_key or os.environ.get("KEEPWORLD_API_KEY") or None,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+        )
+        if self._address is not None:
+            self._credentials.check(self._address)
         self._deadline_s = deadline_s
         self._progress = progress
         self._connecting = asyncio.Lock()
@@ -108,7 +127,7 @@ class AsyncClient:
     @property
     def address(self) -> str | None:
         """Host and port of the server; None before a private one has been started."""
-        return self._target
+        return None if self._address is None else self._address.target
 
     async def capabilities(self) -> Capabilities:
         """What the server can do.
@@ -139,12 +158,13 @@ class AsyncClient:
             if self._is_closed:
                 raise UnavailableError("the client has been closed", code="CLIENT_CLOSED")
             if self._stub is None:
-                if self._target is None:
+                if self._address is None:
                     self._server = await LocalServer.start(progress=self._progress)
-                    self._target = self._server.address
-                self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
-                self._assets = AssetServiceStub(self._channel)
-                self._stub = WorldServiceStub(self._channel)
+                    self._address = Address(self._server.address, is_encrypted=False)
+                self._channel = self._credentials.connect(self._address, _OPTIONS)
+                channel = self._credentials.carried_by(self._channel)
+                self._assets = AssetServiceStub(channel)
+                self._stub = WorldServiceStub(channel)
             return self._stub
 
     async def _open_session(self, wanted: _Wanted) -> AsyncSession:
@@ -315,20 +335,6 @@ class Opening:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-def _target(address: str) -> str:
-    """Host and port of an address."""
-    parts = urlsplit(address if "://" in address else f"grpc://{address}")
-    if parts.scheme == "grpcs":
-        raise ValueError(f"encrypted connections (grpcs://) are not here yet, got {address!r}; use grpc://host:port")
-    try:
-        is_whole = parts.scheme == "grpc" and bool(parts.hostname) and parts.port is not None
-    except ValueError:  # the port is not a number
-        is_whole = False
-    if not is_whole or parts.path.strip("/") or parts.query or parts.username:
-        raise ValueError(f"address must look like grpc://host:port, got {address!r}")
-    return parts.netloc
 
 
 def _checked_seed(seed: int) -> int:

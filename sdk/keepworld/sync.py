@@ -77,8 +77,24 @@ async def _close(items: AsyncGenerator[T, None]) -> None:
 class Client:
     """As `AsyncClient`; ``with`` closes it, and so does the program's end."""
 
-    def __init__(self, address: str | None = None, *, deadline_s: float = 10.0, progress: bool = False) -> None:
-        self._client = AsyncClient(address, deadline_s=deadline_s, progress=progress)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        api_key: str | None = None,
+        root_certificates: str | Path | None = None,
+        client_certificate: tuple[str | Path, str | Path] | None = None,
+        deadline_s: float = 10.0,
+        progress: bool = False,
+    ) -> None:
+        self._client = AsyncClient(
+            address,
+            api_key=api_key,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            deadline_s=deadline_s,
+            progress=progress,
+        )
         self._loop = _Loop()
         self._is_closed = False
         self.sessions = Sessions(self._client, self._loop)

@@ -18,6 +18,7 @@ from keepworld_runtime.engine.group import LocalGroup
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
+from keepworld_runtime.serving import tls
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 ASSET_SERVICE = "keepworld.v1.AssetService"
 MAX_RECEIVE_BYTES = 4 << 20
 MIN_PING_MS = 10_000  # clients ping every 20 s; more often than this is refused with ENHANCE_YOUR_CALM
+_MAX_CALLS = 4096  # at once, streams included
+# What one connection may cost: beyond these it is refused the call, or closed.
+_BOUNDS = (
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.absolute_max_metadata_size", 32 << 10),
+    ("grpc.max_concurrent_streams", 1024),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
 DRAIN_S = 5.0
 _STOP_S = 1.0
 _BYTES_PER_PIXEL = 9  # colour 3, depth 4, labels 1, confidence 1
@@ -43,7 +53,7 @@ class Server:
         failed: done, with an exception, when the workers cannot be brought to life any more.
 
     Raises:
-        ValueError: a family cannot be run as asked.
+        ValueError: a family cannot be run as asked, or a certificate cannot be used.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -51,6 +61,7 @@ class Server:
         families = {name: chosen.make() for name, chosen in config.chosen.items()}
         self._capabilities = [family.capabilities for family in families.values()]
         self._limits = Limits(max_sessions=config.max_sessions, idle_s=config.idle_s, dead_man_s=config.dead_man_s)
+        self._credentials = tls.credentials(config.tls) if config.tls.cert else None
         self._families = families
         self.assets = AssetStore(AssetLimits())
         self.port = 0
@@ -80,10 +91,7 @@ class Server:
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._health = Health(self._families)
         self._server = self._grpc_server()
-        try:
-            self.port = self._server.add_insecure_port(f"{config.host}:{config.port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {config.host}:{config.port}") from error
+        self.port = self._listen()
         await self._health.set_serving(False)
         await self._server.start()
         self.failed = asyncio.create_task(self.engine.run())
@@ -115,6 +123,15 @@ class Server:
         await self.engine.ready.wait()
         await self._health.set_serving(True)
 
+    def _listen(self) -> int:
+        address = f"{self._config.host}:{self._config.port}"
+        try:
+            if self._credentials:
+                return self._server.add_secure_port(address, self._credentials)
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+
     def _grpc_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             interceptors=[ErrorInterceptor()],
@@ -124,7 +141,9 @@ class Server:
                 ("grpc.max_send_message_length", frame_bytes(self._capabilities) + _ROOM_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
+                *_BOUNDS,
             ],
+            maximum_concurrent_rpcs=_MAX_CALLS,
         )
         worlds = WorldServicer(self.engine, self.assets, self._threads)
         world_service_pb2_grpc.add_WorldServiceServicer_to_server(worlds, server)
