@@ -210,7 +210,9 @@ Global___ChunkTiming: _TypeAlias = ChunkTiming  # noqa: Y015
 
 @_typing.final
 class ChunkEnd(_message.Message):
-    """Follows the last frame of each chunk: what the chunk was made from. A chunk counts once this has come."""
+    """Follows the last frame of each chunk: what the chunk was made from. A chunk counts once this has come: it is in the
+    journal then, and no loss of a worker or the server undoes it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,10 +222,16 @@ class ChunkEnd(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     CLIENT_TIME_US_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     chunk: _builtins.int
     frames: _builtins.int
     client_time_us: _builtins.int
     """Of the newest live control in it; absent without one."""
+    line: _builtins.int
+    """The line it is part of: see Line."""
+    digest: _builtins.bytes
+    """Names all that led here: SHA-256 over this chunk's record and the digest before it."""
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.Control]:
         """One a frame."""
@@ -243,10 +251,12 @@ class ChunkEnd(_message.Message):
         events: _abc.Iterable[_control_pb2.Event] | None = ...,
         timing: Global___ChunkTiming | None = ...,
         client_time_us: _builtins.int | None = ...,
+        line: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "client_time_us", b"client_time_us", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "chunk", b"chunk", "client_time_us", b"client_time_us", "controls", b"controls", "events", b"events", "frames", b"frames", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "chunk", b"chunk", "client_time_us", b"client_time_us", "controls", b"controls", "digest", b"digest", "events", b"events", "frames", b"frames", "line", b"line", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__client_time_us: _TypeAlias = _typing.Literal["client_time_us"]  # noqa: Y015
     _WhichOneofArgType__client_time_us: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us"]  # noqa: Y015

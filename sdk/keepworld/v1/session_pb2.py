@@ -25,33 +25,35 @@ _sym_db = _symbol_database.Default()
 from keepworld.v1 import frame_pb2 as keepworld_dot_v1_dot_frame__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akeepworld/v1/session.proto\x12\x0ckeepworld.v1\x1a\x18keepworld/v1/frame.proto\"C\n\x04Pace\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.keepworld.v1.PaceMode\x12\x15\n\ronly_scripted\x18\x02 \x01(\x08\"b\n\x0cStreamConfig\x12-\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1b.keepworld.v1.ImageEncoding\x12\x0f\n\x07quality\x18\x02 \x01(\r\x12\x12\n\npixel_data\x18\x03 \x01(\x08\"y\n\x06\x41ttach\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12*\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1a.keepworld.v1.StreamConfig\x12 \n\x04pace\x18\x04 \x01(\x0b\x32\x12.keepworld.v1.Pace\"\x12\n\x03\x41\x63k\x12\x0b\n\x03seq\x18\x01 \x01(\x04\"@\n\x08\x41ttached\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x13\n\x0bheartbeat_s\x18\x03 \x01(\x01\"V\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x18\n\x10\x61pplies_to_chunk\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x03(\t\x12\x0f\n\x07ignored\x18\x04 \x03(\t\"M\n\x07Refusal\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"A\n\x06Notice\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.keepworld.v1.NoticeKind\x12\x0f\n\x07message\x18\x02 \x01(\t\"#\n\tHeartbeat\x12\x16\n\x0eserver_time_us\x18\x01 \x01(\x04*\x84\x01\n\x08PaceMode\x12\x19\n\x15PACE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PACE_MODE_REALTIME\x10\x01\x12!\n\x1dPACE_MODE_AS_FAST_AS_POSSIBLE\x10\x02\x12\"\n\x1ePACE_MODE_PAUSE_ON_SLOW_READER\x10\x03*\x82\x01\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cNOTICE_KIND_WORKER_RESTARTED\x10\x01\x12\x18\n\x14NOTICE_KIND_DRAINING\x10\x02\x12\x1b\n\x17NOTICE_KIND_SCRIPT_DONE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akeepworld/v1/session.proto\x12\x0ckeepworld.v1\x1a\x18keepworld/v1/frame.proto\"C\n\x04Pace\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.keepworld.v1.PaceMode\x12\x15\n\ronly_scripted\x18\x02 \x01(\x08\"b\n\x0cStreamConfig\x12-\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1b.keepworld.v1.ImageEncoding\x12\x0f\n\x07quality\x18\x02 \x01(\r\x12\x12\n\npixel_data\x18\x03 \x01(\x08\"\xab\x01\n\x06\x41ttach\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12*\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1a.keepworld.v1.StreamConfig\x12 \n\x04pace\x18\x04 \x01(\x0b\x32\x12.keepworld.v1.Pace\x12\x15\n\x08last_seq\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04line\x18\x06 \x01(\rB\x0b\n\t_last_seq\"\x12\n\x03\x41\x63k\x12\x0b\n\x03seq\x18\x01 \x01(\x04\"y\n\x08\x41ttached\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08next_seq\x18\x02 \x01(\x04\x12\x13\n\x0bheartbeat_s\x18\x03 \x01(\x01\x12\x0c\n\x04line\x18\x04 \x01(\r\x12\x15\n\rqueued_frames\x18\x05 \x01(\r\x12\x12\n\nnext_chunk\x18\x06 \x01(\r\"[\n\x04Line\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\x12\x0e\n\x06parent\x18\x04 \x01(\r\x12\x15\n\rshared_chunks\x18\x05 \x01(\r\"V\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x18\n\x10\x61pplies_to_chunk\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x03(\t\x12\x0f\n\x07ignored\x18\x04 \x03(\t\"M\n\x07Refusal\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"A\n\x06Notice\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.keepworld.v1.NoticeKind\x12\x0f\n\x07message\x18\x02 \x01(\t\"#\n\tHeartbeat\x12\x16\n\x0eserver_time_us\x18\x01 \x01(\x04*\x84\x01\n\x08PaceMode\x12\x19\n\x15PACE_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PACE_MODE_REALTIME\x10\x01\x12!\n\x1dPACE_MODE_AS_FAST_AS_POSSIBLE\x10\x02\x12\"\n\x1ePACE_MODE_PAUSE_ON_SLOW_READER\x10\x03*\x82\x01\n\nNoticeKind\x12\x1b\n\x17NOTICE_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cNOTICE_KIND_WORKER_RESTARTED\x10\x01\x12\x18\n\x14NOTICE_KIND_DRAINING\x10\x02\x12\x1b\n\x17NOTICE_KIND_SCRIPT_DONE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepworld.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PACEMODE']._serialized_start=720
-  _globals['_PACEMODE']._serialized_end=852
-  _globals['_NOTICEKIND']._serialized_start=855
-  _globals['_NOTICEKIND']._serialized_end=985
+  _globals['_PACEMODE']._serialized_start=921
+  _globals['_PACEMODE']._serialized_end=1053
+  _globals['_NOTICEKIND']._serialized_start=1056
+  _globals['_NOTICEKIND']._serialized_end=1186
   _globals['_PACE']._serialized_start=70
   _globals['_PACE']._serialized_end=137
   _globals['_STREAMCONFIG']._serialized_start=139
   _globals['_STREAMCONFIG']._serialized_end=237
-  _globals['_ATTACH']._serialized_start=239
-  _globals['_ATTACH']._serialized_end=360
-  _globals['_ACK']._serialized_start=362
-  _globals['_ACK']._serialized_end=380
-  _globals['_ATTACHED']._serialized_start=382
-  _globals['_ATTACHED']._serialized_end=446
-  _globals['_RECEIPT']._serialized_start=448
-  _globals['_RECEIPT']._serialized_end=534
-  _globals['_REFUSAL']._serialized_start=536
-  _globals['_REFUSAL']._serialized_end=613
-  _globals['_NOTICE']._serialized_start=615
-  _globals['_NOTICE']._serialized_end=680
-  _globals['_HEARTBEAT']._serialized_start=682
-  _globals['_HEARTBEAT']._serialized_end=717
+  _globals['_ATTACH']._serialized_start=240
+  _globals['_ATTACH']._serialized_end=411
+  _globals['_ACK']._serialized_start=413
+  _globals['_ACK']._serialized_end=431
+  _globals['_ATTACHED']._serialized_start=433
+  _globals['_ATTACHED']._serialized_end=554
+  _globals['_LINE']._serialized_start=556
+  _globals['_LINE']._serialized_end=647
+  _globals['_RECEIPT']._serialized_start=649
+  _globals['_RECEIPT']._serialized_end=735
+  _globals['_REFUSAL']._serialized_start=737
+  _globals['_REFUSAL']._serialized_end=814
+  _globals['_NOTICE']._serialized_start=816
+  _globals['_NOTICE']._serialized_end=881
+  _globals['_HEARTBEAT']._serialized_start=883
+  _globals['_HEARTBEAT']._serialized_end=918
 # @@protoc_insertion_point(module_scope)

@@ -141,8 +141,17 @@ class Attach(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     PACE_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     token: _builtins.str
+    last_seq: _builtins.int
+    """The last frame that came, 2^64 - 1 for none: every frame after it comes, those that were sent before too, and so do the
+    ends of their chunks; so does the end of the chunk that it is the last frame of. Absent: what has not been sent before.
+    A frame that the session's line has not made is refused with OUT_OF_RANGE.
+    """
+    line: _builtins.int
+    """The line that `last_seq` is of; another one than the session's is refused with ABORTED, SESSION_REWOUND. 0: the session's."""
     @_builtins.property
     def config(self) -> Global___StreamConfig: ...
     @_builtins.property
@@ -154,12 +163,16 @@ class Attach(_message.Message):
         token: _builtins.str = ...,
         config: Global___StreamConfig | None = ...,
         pace: Global___Pace | None = ...,
+        last_seq: _builtins.int | None = ...,
+        line: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "pace", b"pace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq", "config", b"config", "last_seq", b"last_seq", "pace", b"pace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "pace", b"pace", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq", "config", b"config", "last_seq", b"last_seq", "line", b"line", "pace", b"pace", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__last_seq: _TypeAlias = _typing.Literal["last_seq"]  # noqa: Y015
+    _WhichOneofArgType__last_seq: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_seq) -> _WhichOneofReturnType__last_seq | None: ...
 
 Global___Attach: _TypeAlias = Attach  # noqa: Y015
 
@@ -191,26 +204,77 @@ class Attached(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     NEXT_SEQ_FIELD_NUMBER: _builtins.int
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    QUEUED_FRAMES_FIELD_NUMBER: _builtins.int
+    NEXT_CHUNK_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Counts attachments; an older one is fenced off."""
     next_seq: _builtins.int
     """The next frame to come."""
     heartbeat_s: _builtins.float
     """How often a heartbeat comes while nothing else does."""
+    line: _builtins.int
+    """The line that frames are of from here on: see Line."""
+    queued_frames: _builtins.int
+    """Frames of scripts and paths that still wait. A server that was started again has forgotten them; it has kept the events
+    that wait.
+    """
+    next_chunk: _builtins.int
+    """The next chunk to be begun: what is sent now takes effect with it at the earliest."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         next_seq: _builtins.int = ...,
         heartbeat_s: _builtins.float = ...,
+        line: _builtins.int = ...,
+        queued_frames: _builtins.int = ...,
+        next_chunk: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "next_seq", b"next_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "heartbeat_s", b"heartbeat_s", "line", b"line", "next_chunk", b"next_chunk", "next_seq", b"next_seq", "queued_frames", b"queued_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attached: _TypeAlias = Attached  # noqa: Y015
+
+@_typing.final
+class Line(_message.Message):
+    """Chunks one after the other, each made from the one before. A session begins on line 1; going back begins another that
+    shares the chunks up to there. Nothing of the earlier line is lost: one can go back to it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    SHARED_CHUNKS_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    chunks: _builtins.int
+    """Whole chunks and frames, shared ones included."""
+    frames: _builtins.int
+    parent: _builtins.int
+    """The line it left, and how many chunks they share; 0 for the first."""
+    shared_chunks: _builtins.int
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        frames: _builtins.int = ...,
+        parent: _builtins.int = ...,
+        shared_chunks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "frames", b"frames", "line", b"line", "parent", b"parent", "shared_chunks", b"shared_chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Line: _TypeAlias = Line  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):

@@ -282,6 +282,8 @@ class Limits(_message.Message):
     MAX_ASSET_PIXELS_FIELD_NUMBER: _builtins.int
     MAX_ASSET_BYTES_FIELD_NUMBER: _builtins.int
     ASSET_S_FIELD_NUMBER: _builtins.int
+    MAX_LINES_FIELD_NUMBER: _builtins.int
+    MAX_JOURNAL_BYTES_FIELD_NUMBER: _builtins.int
     max_sessions: _builtins.int
     max_steps: _builtins.int
     """Steps in one Script, cameras in one CameraPath."""
@@ -300,6 +302,10 @@ class Limits(_message.Message):
     max_asset_bytes: _builtins.int
     asset_s: _builtins.float
     """An asset is kept for so long."""
+    max_lines: _builtins.int
+    """Lines of a session."""
+    max_journal_bytes: _builtins.int
+    """Bytes of a journal that is imported."""
     def __init__(
         self,
         *,
@@ -314,10 +320,12 @@ class Limits(_message.Message):
         max_asset_pixels: _builtins.int = ...,
         max_asset_bytes: _builtins.int = ...,
         asset_s: _builtins.float = ...,
+        max_lines: _builtins.int = ...,
+        max_journal_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_s", b"asset_s", "dead_man_s", b"dead_man_s", "idle_s", b"idle_s", "max_asset_bytes", b"max_asset_bytes", "max_asset_frames", b"max_asset_frames", "max_asset_pixels", b"max_asset_pixels", "max_pending_events", b"max_pending_events", "max_queued_frames", b"max_queued_frames", "max_sessions", b"max_sessions", "max_snapshots", b"max_snapshots", "max_steps", b"max_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_s", b"asset_s", "dead_man_s", b"dead_man_s", "idle_s", b"idle_s", "max_asset_bytes", b"max_asset_bytes", "max_asset_frames", b"max_asset_frames", "max_asset_pixels", b"max_asset_pixels", "max_journal_bytes", b"max_journal_bytes", "max_lines", b"max_lines", "max_pending_events", b"max_pending_events", "max_queued_frames", b"max_queued_frames", "max_sessions", b"max_sessions", "max_snapshots", b"max_snapshots", "max_steps", b"max_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,6 +344,7 @@ class CreateSessionRequest(_message.Message):
     IMAGE_ASSET_ID_FIELD_NUMBER: _builtins.int
     CLIP_ASSET_ID_FIELD_NUMBER: _builtins.int
     SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID."""
     family: _builtins.str
@@ -352,6 +361,10 @@ class CreateSessionRequest(_message.Message):
     def size(self) -> Global___Size:
         """Absent: the family's default."""
 
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.Event]:
+        """What happens in it, as far as that is known beforehand; each as if it were sent before the first chunk. All or none."""
+
     def __init__(
         self,
         *,
@@ -364,10 +377,11 @@ class CreateSessionRequest(_message.Message):
         image_asset_id: _builtins.str = ...,
         clip_asset_id: _builtins.str = ...,
         snapshot_id: _builtins.str = ...,
+        events: _abc.Iterable[_control_pb2.Event] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_asset_id", b"clip_asset_id", "family", b"family", "image_asset_id", b"image_asset_id", "mode", b"mode", "prompt", b"prompt", "request_id", b"request_id", "seed", b"seed", "size", b"size", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_asset_id", b"clip_asset_id", "events", b"events", "family", b"family", "image_asset_id", b"image_asset_id", "mode", b"mode", "prompt", b"prompt", "request_id", b"request_id", "seed", b"seed", "size", b"size", "snapshot_id", b"snapshot_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +435,7 @@ class Session(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
     FIRST_CHUNK_FRAMES_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     family: _builtins.str
     family_version: _builtins.str
@@ -432,6 +447,8 @@ class Session(_message.Message):
     frames: _builtins.int
     first_chunk_frames: _builtins.int
     """Frames in its chunk 0: those of every other chunk, if it goes on from a clip."""
+    line: _builtins.int
+    """The line it is on: see Line."""
     @_builtins.property
     def size(self) -> Global___Size: ...
     def __init__(
@@ -447,10 +464,11 @@ class Session(_message.Message):
         chunks: _builtins.int = ...,
         frames: _builtins.int = ...,
         first_chunk_frames: _builtins.int = ...,
+        line: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "family", b"family", "family_version", b"family_version", "first_chunk_frames", b"first_chunk_frames", "frames", b"frames", "mode", b"mode", "seed", b"seed", "session_id", b"session_id", "size", b"size", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "family", b"family", "family_version", b"family_version", "first_chunk_frames", b"first_chunk_frames", "frames", b"frames", "line", b"line", "mode", b"mode", "seed", b"seed", "session_id", b"session_id", "size", b"size", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,16 +501,22 @@ class GetSessionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def session(self) -> Global___Session: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.Line]:
+        """By number; the oldest that nobody is on are forgotten when there are too many (see Limits)."""
+
     def __init__(
         self,
         *,
         session: Global___Session | None = ...,
+        lines: _abc.Iterable[_session_pb2.Line] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -540,20 +564,24 @@ class CreateSnapshotRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """A UUID."""
     session_id: _builtins.str
     token: _builtins.str
+    name: _builtins.str
+    """Up to 64 characters, for people; need not be unique."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         token: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,25 +616,364 @@ class Snapshot(_message.Message):
     SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    CREATED_S_FIELD_NUMBER: _builtins.int
     snapshot_id: _builtins.str
     """Secret; opens sessions."""
     chunks: _builtins.int
     """Whole chunks and frames made so far."""
     frames: _builtins.int
+    name: _builtins.str
+    family: _builtins.str
+    seed: _builtins.int
+    mode: _builtins.str
+    created_s: _builtins.float
+    """Seconds since 1970."""
+    @_builtins.property
+    def size(self) -> Global___Size: ...
     def __init__(
         self,
         *,
         snapshot_id: _builtins.str = ...,
         chunks: _builtins.int = ...,
         frames: _builtins.int = ...,
+        name: _builtins.str = ...,
+        family: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        size: Global___Size | None = ...,
+        mode: _builtins.str = ...,
+        created_s: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "frames", b"frames", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "created_s", b"created_s", "family", b"family", "frames", b"frames", "mode", b"mode", "name", b"name", "seed", b"seed", "size", b"size", "snapshot_id", b"snapshot_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    snapshot_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        snapshot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotRequest: _TypeAlias = DeleteSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSnapshotResponse: _TypeAlias = DeleteSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.WaitingEvent]:
+        """By chunk, then in the order they came."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_control_pb2.WaitingEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class BranchSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID."""
+    session_id: _builtins.str
+    token: _builtins.str
+    chunks: _builtins.int
+    """How many chunks are shared. Absent: all whole ones."""
+    line: _builtins.int
+    """Of which line; 0: the session's."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+        chunks: _builtins.int | None = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunks", b"_chunks", "chunks", b"chunks"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunks", b"_chunks", "chunks", b"chunks", "line", b"line", "request_id", b"request_id", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunks: _TypeAlias = _typing.Literal["chunks"]  # noqa: Y015
+    _WhichOneofArgType__chunks: _TypeAlias = _typing.Literal["_chunks", b"_chunks"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunks) -> _WhichOneofReturnType__chunks | None: ...
+
+Global___BranchSessionRequest: _TypeAlias = BranchSessionRequest  # noqa: Y015
+
+@_typing.final
+class BranchSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Secret; opens the new session's stream and closes it."""
+    @_builtins.property
+    def session(self) -> Global___Session: ...
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BranchSessionResponse: _TypeAlias = BranchSessionResponse  # noqa: Y015
+
+@_typing.final
+class RewindSessionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID."""
+    session_id: _builtins.str
+    token: _builtins.str
+    chunks: _builtins.int
+    """How many chunks remain: the next one to be made has this number."""
+    line: _builtins.int
+    """Of which line; 0: the session's."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+        chunks: _builtins.int = ...,
+        line: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "line", b"line", "request_id", b"request_id", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewindSessionRequest: _TypeAlias = RewindSessionRequest  # noqa: Y015
+
+@_typing.final
+class RewindSessionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___Session: ...
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewindSessionResponse: _TypeAlias = RewindSessionResponse  # noqa: Y015
+
+@_typing.final
+class GetJournalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """A session's line as far as it is whole,"""
+    token: _builtins.str
+    snapshot_id: _builtins.str
+    """or a snapshot: one of the two."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+        snapshot_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "snapshot_id", b"snapshot_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJournalRequest: _TypeAlias = GetJournalRequest  # noqa: Y015
+
+@_typing.final
+class GetJournalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJournalResponse: _TypeAlias = GetJournalResponse  # noqa: Y015
+
+@_typing.final
+class ImportJournalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """Parts of the file, of any size that a message takes."""
+    name: _builtins.str
+    """For the snapshot; that of the first message counts."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportJournalRequest: _TypeAlias = ImportJournalRequest  # noqa: Y015
+
+@_typing.final
+class ImportJournalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot: ...
+    def __init__(
+        self,
+        *,
+        snapshot: Global___Snapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportJournalResponse: _TypeAlias = ImportJournalResponse  # noqa: Y015
 
 @_typing.final
 class CloseSessionRequest(_message.Message):
@@ -662,6 +1029,7 @@ class StreamSessionRequest(_message.Message):
     PACE_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
+    CANCEL_EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attach(self) -> _session_pb2.Attach: ...
     @_builtins.property
@@ -678,6 +1046,8 @@ class StreamSessionRequest(_message.Message):
     def config(self) -> _session_pb2.StreamConfig: ...
     @_builtins.property
     def ack(self) -> _session_pb2.Ack: ...
+    @_builtins.property
+    def cancel_event(self) -> _control_pb2.CancelEvent: ...
     def __init__(
         self,
         *,
@@ -689,12 +1059,13 @@ class StreamSessionRequest(_message.Message):
         pace: _session_pb2.Pace | None = ...,
         config: _session_pb2.StreamConfig | None = ...,
         ack: _session_pb2.Ack | None = ...,
+        cancel_event: _control_pb2.CancelEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["attach", "control", "script", "path", "event", "pace", "config", "ack"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["attach", "control", "script", "path", "event", "pace", "config", "ack", "cancel_event"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

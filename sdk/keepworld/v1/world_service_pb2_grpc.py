@@ -60,10 +60,45 @@ class WorldServiceStub(object):
                 request_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/keepworld.v1.WorldService/ListEvents',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
         self.CreateSnapshot = channel.unary_unary(
                 '/keepworld.v1.WorldService/CreateSnapshot',
                 request_serializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.SerializeToString,
                 response_deserializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/keepworld.v1.WorldService/ListSnapshots',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/keepworld.v1.WorldService/DeleteSnapshot',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.BranchSession = channel.unary_unary(
+                '/keepworld.v1.WorldService/BranchSession',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.BranchSessionRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.BranchSessionResponse.FromString,
+                _registered_method=True)
+        self.RewindSession = channel.unary_unary(
+                '/keepworld.v1.WorldService/RewindSession',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.RewindSessionRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.RewindSessionResponse.FromString,
+                _registered_method=True)
+        self.GetJournal = channel.unary_stream(
+                '/keepworld.v1.WorldService/GetJournal',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.GetJournalRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.GetJournalResponse.FromString,
+                _registered_method=True)
+        self.ImportJournal = channel.stream_unary(
+                '/keepworld.v1.WorldService/ImportJournal',
+                request_serializer=keepworld_dot_v1_dot_world__service__pb2.ImportJournalRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_world__service__pb2.ImportJournalResponse.FromString,
                 _registered_method=True)
         self.CloseSession = channel.unary_unary(
                 '/keepworld.v1.WorldService/CloseSession',
@@ -109,8 +144,57 @@ class WorldServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """The events that wait for their chunk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateSnapshot(self, request, context):
         """Keeps a session's world as it is after its last whole chunk, for sessions to go on from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BranchSession(self, request, context):
+        """Opens a second session that goes on from a chunk of this one. They share the chunks up to there; nothing is copied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindSession(self, request, context):
+        """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
+        Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+        The stream ends with ABORTED, SESSION_REWOUND: attach again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJournal(self, request, context):
+        """All that it takes to make a walk again, as a file to keep (.kwj): join the parts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportJournal(self, request_iterator, context):
+        """Takes such a file, as a snapshot that sessions can go on from.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,10 +235,45 @@ def add_WorldServiceServicer_to_server(servicer, server):
                     request_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSessionsResponse.SerializeToString,
             ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.ListEventsResponse.SerializeToString,
+            ),
             'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSnapshot,
                     request_deserializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.FromString,
                     response_serializer=keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'BranchSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.BranchSession,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.BranchSessionRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.BranchSessionResponse.SerializeToString,
+            ),
+            'RewindSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindSession,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.RewindSessionRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.RewindSessionResponse.SerializeToString,
+            ),
+            'GetJournal': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetJournal,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.GetJournalRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.GetJournalResponse.SerializeToString,
+            ),
+            'ImportJournal': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportJournal,
+                    request_deserializer=keepworld_dot_v1_dot_world__service__pb2.ImportJournalRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_world__service__pb2.ImportJournalResponse.SerializeToString,
             ),
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
@@ -309,6 +428,33 @@ class WorldService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/ListEvents',
+            keepworld_dot_v1_dot_world__service__pb2.ListEventsRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateSnapshot(request,
             target,
             options=(),
@@ -325,6 +471,168 @@ class WorldService(object):
             '/keepworld.v1.WorldService/CreateSnapshot',
             keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotRequest.SerializeToString,
             keepworld_dot_v1_dot_world__service__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/ListSnapshots',
+            keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/DeleteSnapshot',
+            keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BranchSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/BranchSession',
+            keepworld_dot_v1_dot_world__service__pb2.BranchSessionRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.BranchSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.WorldService/RewindSession',
+            keepworld_dot_v1_dot_world__service__pb2.RewindSessionRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.RewindSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/keepworld.v1.WorldService/GetJournal',
+            keepworld_dot_v1_dot_world__service__pb2.GetJournalRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.GetJournalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportJournal(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/keepworld.v1.WorldService/ImportJournal',
+            keepworld_dot_v1_dot_world__service__pb2.ImportJournalRequest.SerializeToString,
+            keepworld_dot_v1_dot_world__service__pb2.ImportJournalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,8 +24,23 @@ class WorldServiceStub:
     """The walk: controls and events in, frames out."""
     GetSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.GetSessionRequest, _world_service_pb2.GetSessionResponse]
     ListSessions: _aio.UnaryUnaryMultiCallable[_world_service_pb2.ListSessionsRequest, _world_service_pb2.ListSessionsResponse]
+    ListEvents: _aio.UnaryUnaryMultiCallable[_world_service_pb2.ListEventsRequest, _world_service_pb2.ListEventsResponse]
+    """The events that wait for their chunk."""
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_world_service_pb2.CreateSnapshotRequest, _world_service_pb2.CreateSnapshotResponse]
     """Keeps a session's world as it is after its last whole chunk, for sessions to go on from."""
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_world_service_pb2.ListSnapshotsRequest, _world_service_pb2.ListSnapshotsResponse]
+    DeleteSnapshot: _aio.UnaryUnaryMultiCallable[_world_service_pb2.DeleteSnapshotRequest, _world_service_pb2.DeleteSnapshotResponse]
+    BranchSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.BranchSessionRequest, _world_service_pb2.BranchSessionResponse]
+    """Opens a second session that goes on from a chunk of this one. They share the chunks up to there; nothing is copied."""
+    RewindSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.RewindSessionRequest, _world_service_pb2.RewindSessionResponse]
+    """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
+    Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+    The stream ends with ABORTED, SESSION_REWOUND: attach again.
+    """
+    GetJournal: _aio.UnaryStreamMultiCallable[_world_service_pb2.GetJournalRequest, _world_service_pb2.GetJournalResponse]
+    """All that it takes to make a walk again, as a file to keep (.kwj): join the parts."""
+    ImportJournal: _aio.StreamUnaryMultiCallable[_world_service_pb2.ImportJournalRequest, _world_service_pb2.ImportJournalResponse]
+    """Takes such a file, as a snapshot that sessions can go on from."""
     CloseSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.CloseSessionRequest, _world_service_pb2.CloseSessionResponse]
     """Ends a session and frees what it holds; ending one that has ended already is fine."""
 
@@ -71,12 +86,69 @@ class WorldServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_world_service_pb2.ListSessionsResponse]: ...
 
     @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _world_service_pb2.ListEventsRequest,
+        context: _aio.ServicerContext[_world_service_pb2.ListEventsRequest, _abc.Awaitable[_world_service_pb2.ListEventsResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.ListEventsResponse]:
+        """The events that wait for their chunk."""
+
+    @_abc_1.abstractmethod
     def CreateSnapshot(
         self,
         request: _world_service_pb2.CreateSnapshotRequest,
         context: _aio.ServicerContext[_world_service_pb2.CreateSnapshotRequest, _abc.Awaitable[_world_service_pb2.CreateSnapshotResponse]],
     ) -> _abc.Awaitable[_world_service_pb2.CreateSnapshotResponse]:
         """Keeps a session's world as it is after its last whole chunk, for sessions to go on from."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _world_service_pb2.ListSnapshotsRequest,
+        context: _aio.ServicerContext[_world_service_pb2.ListSnapshotsRequest, _abc.Awaitable[_world_service_pb2.ListSnapshotsResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.ListSnapshotsResponse]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _world_service_pb2.DeleteSnapshotRequest,
+        context: _aio.ServicerContext[_world_service_pb2.DeleteSnapshotRequest, _abc.Awaitable[_world_service_pb2.DeleteSnapshotResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.DeleteSnapshotResponse]: ...
+
+    @_abc_1.abstractmethod
+    def BranchSession(
+        self,
+        request: _world_service_pb2.BranchSessionRequest,
+        context: _aio.ServicerContext[_world_service_pb2.BranchSessionRequest, _abc.Awaitable[_world_service_pb2.BranchSessionResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.BranchSessionResponse]:
+        """Opens a second session that goes on from a chunk of this one. They share the chunks up to there; nothing is copied."""
+
+    @_abc_1.abstractmethod
+    def RewindSession(
+        self,
+        request: _world_service_pb2.RewindSessionRequest,
+        context: _aio.ServicerContext[_world_service_pb2.RewindSessionRequest, _abc.Awaitable[_world_service_pb2.RewindSessionResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.RewindSessionResponse]:
+        """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
+        Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+        The stream ends with ABORTED, SESSION_REWOUND: attach again.
+        """
+
+    @_abc_1.abstractmethod
+    def GetJournal(
+        self,
+        request: _world_service_pb2.GetJournalRequest,
+        context: _aio.ServicerContext[_world_service_pb2.GetJournalRequest, _abc.AsyncIterator[_world_service_pb2.GetJournalResponse]],
+    ) -> _abc.AsyncIterator[_world_service_pb2.GetJournalResponse]:
+        """All that it takes to make a walk again, as a file to keep (.kwj): join the parts."""
+
+    @_abc_1.abstractmethod
+    def ImportJournal(
+        self,
+        request_iterator: _abc.AsyncIterator[_world_service_pb2.ImportJournalRequest],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_world_service_pb2.ImportJournalRequest], _abc.Awaitable[_world_service_pb2.ImportJournalResponse]],
+    ) -> _abc.Awaitable[_world_service_pb2.ImportJournalResponse]:
+        """Takes such a file, as a snapshot that sessions can go on from."""
 
     @_abc_1.abstractmethod
     def CloseSession(
