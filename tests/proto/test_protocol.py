@@ -46,18 +46,28 @@ def test_field_numbers_are_those_released() -> None:
     """Numbers never change inside v1: this table only grows."""
     released = {
         "Frame": {"seq": 1, "chunk": 2, "index": 3, "time_s": 4, "camera": 5, "image": 6, "pixels": 7, "timing": 8},
-        "ChunkEnd": {"chunk": 1, "frames": 2, "controls": 3, "events": 4, "timing": 5, "client_time_us": 6},
+        "ChunkEnd": {"chunk": 1, "frames": 2, "controls": 3, "events": 4, "timing": 5, "client_time_us": 6, "line": 7, "digest": 8},
         "Camera": {"world_from_camera": 1, "intrinsics": 2, "units": 3, "pose_source": 4},
         "Control": {"move": 1, "turn": 2, "speed": 3, "buttons": 4},
         "Event": {"request_id": 1, "text": 2, "chunk": 3, "seconds": 4, "ramp_s": 5, "duration_s": 6},
-        "Attach": {"session_id": 1, "token": 2, "config": 3, "pace": 4},
+        "Attach": {"session_id": 1, "token": 2, "config": 3, "pace": 4, "last_seq": 5, "line": 6},
         "CreateSessionRequest": {
             "request_id": 1, "family": 2, "prompt": 3, "seed": 4, "size": 5, "mode": 6, "image_asset_id": 7,
-            "clip_asset_id": 8, "snapshot_id": 9,
+            "clip_asset_id": 8, "snapshot_id": 9, "events": 10,
         },
         "AssetHeader": {"kind": 1, "frames": 2, "width": 3, "height": 4, "has_cameras": 5},
         "AssetFrame": {"image": 1, "world_from_camera": 2},
-        "Snapshot": {"snapshot_id": 1, "chunks": 2, "frames": 3},
+        "Snapshot": {
+            "snapshot_id": 1, "chunks": 2, "frames": 3, "name": 4, "family": 5, "seed": 6, "size": 7, "mode": 8, "created_s": 9,
+        },
+        "Attached": {"epoch": 1, "next_seq": 2, "heartbeat_s": 3, "line": 4, "queued_frames": 5, "next_chunk": 6},
+        "Line": {"line": 1, "chunks": 2, "frames": 3, "parent": 4, "shared_chunks": 5},
+        "CancelEvent": {"request_id": 1, "event_request_id": 2},
+        "BranchSessionRequest": {"request_id": 1, "session_id": 2, "token": 3, "chunks": 4, "line": 5},
+        "RewindSessionRequest": {"request_id": 1, "session_id": 2, "token": 3, "chunks": 4, "line": 5},
+        "GetJournalRequest": {"session_id": 1, "token": 2, "snapshot_id": 3},
+        "GetJournalResponse": {"data": 1},
+        "ImportJournalRequest": {"data": 1, "name": 2},
     }  # fmt: skip
     messages = {name: message for file in FILES for name, message in file.message_types_by_name.items()}
     for name, numbers in released.items():
