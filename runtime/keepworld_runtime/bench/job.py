@@ -125,7 +125,7 @@ def _report(job: Job, subject: Subject, walked: measure.Walked, ceiling: float) 
     )
     flops: dict[str, float] = {name: stage.total for name, stage in work.items()}
     flops[measure.DECODE] = chunk_size * count_decoder_flops(sizes)
-    seconds = {name: float(np.mean([chunk[name] for chunk in walked.chunks])) for name in walked.chunks[0]}
+    seconds = {name: float(np.median([chunk[name] for chunk in walked.chunks])) for name in walked.chunks[0]}
     return Report(
         family=job.family,
         network=job.network,

@@ -16,7 +16,7 @@ class Stage:
 
     Attributes:
         name: of it.
-        seconds: the mean of the chunks.
+        seconds: the median of the chunks.
         flops: of all ranks together; 0 for what is no product, convolution or attention.
     """
 
@@ -109,7 +109,7 @@ def table(report: Report) -> str:
     lines = [
         f"{report.family}, {report.network}, random weights, {report.dtype} on {report.device}, {ranks}",
         f"{report.width}x{report.height}, {report.tokens_per_latent} tokens a latent, {report.context} latents of context, "
-        f"mean of {report.chunks} chunks of {report.frames} frames",
+        f"median of {report.chunks} chunks of {report.frames} frames",
         "",
         f"{'stage':<14}{'ms':>10}{'GFLOP':>12}{'TFLOP/s':>10}{'of ceiling':>12}",
     ]
