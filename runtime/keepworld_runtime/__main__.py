@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keepworld_runtime import config
+from keepworld_runtime import config, logs
 from keepworld_runtime.config import ServerConfig
 from keepworld_runtime.families.family import DTYPES, OFFLOADS
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = config.read(path, options)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_level, settings.log_format)
     return asyncio.run(serve(settings, exit_with_stdin=exit_with_stdin))
 
 
@@ -118,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--idle-s", type=float, help="close a session after so long without a stream (600)")
     parser.add_argument("--dead-man-s", type=float, help="stand still after so long without a control (2)")
     parser.add_argument("--log-level", help="DEBUG, INFO, WARNING or ERROR (INFO)")
+    parser.add_argument("--log-format", choices=logs.FORMATS, help="json: one object a line (text)")
+    parser.add_argument("--metrics-port", type=int, help="answer Prometheus here; 0: nowhere (0)")
+    parser.add_argument("--metrics-host", help="address of that port (127.0.0.1)")
     parser.add_argument("--no-reflection", dest="reflection", action="store_false", help="do not describe the services")
     access = parser.add_argument_group("who may call; needed to listen beyond this machine")
     access.add_argument("--tls-cert", dest="tls.cert", type=Path, metavar="PEM", help="the server's certificate")

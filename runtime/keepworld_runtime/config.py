@@ -12,6 +12,7 @@ from typing import Any
 from keepworld_runtime.engine.group import Patience
 from keepworld_runtime.families import FAMILIES, PROCEDURAL, Chosen
 from keepworld_runtime.families.family import FamilyOptions
+from keepworld_runtime.logs import FORMATS as LOG_FORMATS
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -58,6 +59,9 @@ class ServerConfig:
         idle_s: a session without a stream is closed after this.
         dead_man_s: after this without a live control the camera stands still.
         log_level: of the log on stderr.
+        log_format: "text", or "json" for one object a line.
+        metrics_port: where Prometheus can read; 0: nowhere.
+        metrics_host: the address of that port.
         reflection: whether the server describes its services to those who ask.
         tls: how connections are encrypted.
         keys: the file of the keys that callers need; None: they need none.
@@ -79,6 +83,9 @@ class ServerConfig:
     idle_s: float = 600.0
     dead_man_s: float = 2.0
     log_level: str = "INFO"
+    log_format: str = "text"
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
     reflection: bool = True
     tls: TlsFiles = field(default_factory=TlsFiles)
     keys: Path | None = None
@@ -98,6 +105,10 @@ class ServerConfig:
             raise ValueError(f"threads must be 0 (all cores) or more, got {self.threads}")
         if self.log_level not in LOG_LEVELS:
             raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
+        if self.log_format not in LOG_FORMATS:
+            raise ValueError(f"log_format must be one of {', '.join(LOG_FORMATS)}, got {self.log_format!r}")
+        if not 0 <= self.metrics_port < 65536:
+            raise ValueError(f"metrics_port must be in [0, 65535], got {self.metrics_port}")
         if not self.families:
             raise ValueError("families must name at least one")
         if not self.insecure and not _is_loopback(self.host):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from keepworld_runtime import logs
 from keepworld_runtime.engine.arena import SLOTS, Arena
 from keepworld_runtime.engine.messages import (
     Alive,
@@ -58,6 +59,7 @@ class WorkerSetup:
         num_ranks: how many processes draw each chunk together.
         slot_bytes: how much memory one frame can take.
         log_level: of their log, which goes to stderr.
+        log_format: of it, one of `logs.FORMATS`.
     """
 
     families: Mapping[str, Chosen]
@@ -65,13 +67,14 @@ class WorkerSetup:
     slot_bytes: int
     log_level: str
     num_ranks: int = 1
+    log_format: str = "text"
 
 
 def main(setup: WorkerSetup, place: Place, commands: Connection, answers: Connection, arena: Arena) -> None:
     """Run a worker until its command pipe ends."""
     _die_with_parent()
     name = "worker" if place.num_ranks == 1 else f"worker {place.rank}"
-    logging.basicConfig(level=setup.log_level, format=f"%(asctime)s %(levelname)s {name} %(name)s %(message)s")
+    logs.configure(setup.log_level, setup.log_format, name)
     line = Line(commands, answers, arena, prepares_beside=place.num_ranks == 1)
     line.start()
     try:

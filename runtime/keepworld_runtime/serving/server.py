@@ -18,12 +18,13 @@ from keepworld_runtime.engine.group import LocalGroup
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
-from keepworld_runtime.serving import tls
+from keepworld_runtime.serving import metrics, tls, tracing
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
 from keepworld_runtime.serving.servicer import WorldServicer
 from keepworld_runtime.serving.uploads import AssetServicer
+from keepworld_runtime.serving.watch import Watcher, WatchInterceptor
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Server:
             num_ranks=config.ranks,
             slot_bytes=frame_bytes(self._capabilities),
             log_level=config.log_level,
+            log_format=config.log_format,
         )
         self.group = LocalGroup(setup, config.patience)
         self.engine = Engine(
@@ -90,8 +92,10 @@ class Server:
         )
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._health = Health(self._families)
+        self._metrics = metrics.of_engine(self.engine, self.group)
         self._server = self._grpc_server()
         self.port = self._listen()
+        self._scraped = self._metrics.serve(config.metrics_host, config.metrics_port) if config.metrics_port else None
         await self._health.set_serving(False)
         await self._server.start()
         self.failed = asyncio.create_task(self.engine.run())
@@ -118,6 +122,8 @@ class Server:
         self.failed.cancel()
         await asyncio.gather(self.failed, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._scraped:
+            self._scraped.close()
 
     async def _announce(self) -> None:
         await self.engine.ready.wait()
@@ -132,9 +138,13 @@ class Server:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}") from error
 
+    def _watchers(self) -> list[Watcher]:
+        watchers: list[Watcher] = [self._metrics] if self._config.metrics_port else []
+        return [*watchers, tracing.Traces()] if tracing.is_available() else watchers
+
     def _grpc_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor()],
+            interceptors=[ErrorInterceptor(), WatchInterceptor(self._watchers())],
             options=[
                 ("grpc.so_reuseport", 0),  # two servers on one port would each get half of the calls
                 ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),

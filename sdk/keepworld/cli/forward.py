@@ -24,7 +24,7 @@ def become(module: str, arguments: list[str], *, extra: str) -> NoReturn:
 def check_installed(module: str, *, extra: str) -> None:
     """Refuse to go on without the libraries of an extra: a MissingExtraError that says how to get them."""
     needed = {
-        "runtime": ("embreex", "numba", "grpc_health", "PIL"),
+        "runtime": ("embreex", "numba", "grpc_health", "PIL", "prometheus_client"),
         "neural": ("torch", "diffusers", "transformers", "safetensors"),
         "export": ("open3d", "av", "scipy", "fast_simplification"),
     }
