@@ -22,6 +22,8 @@ from typing import Any
 from keepworld_runtime import config, logs
 from keepworld_runtime.config import ServerConfig
 from keepworld_runtime.families.family import DTYPES, OFFLOADS
+from keepworld_runtime.kernels.names import KERNELS
+from keepworld_runtime.memory.policies import POLICIES
 
 logger = logging.getLogger(__name__)
 
@@ -136,27 +138,49 @@ def _parser() -> argparse.ArgumentParser:
     learned = parser.add_argument_group("families with weights")
     learned.add_argument("--checkpoint", dest="options.checkpoint", type=Path, metavar="DIR", help="where they lie")
     learned.add_argument(
-        "--variant", dest="options.variant", help="which of the released weights (the family's choice)"
+        "--variant",
+        dest="options.variant",
+        metavar="NAME",
+        help="which of the released weights, of keepworld models list",
     )
-    learned.add_argument("--device", dest="options.device", help="cpu, cuda or auto (auto)")
+    learned.add_argument("--device", dest="options.device", metavar="DEVICE", help="cpu, cuda or auto (auto)")
     learned.add_argument("--dtype", dest="options.dtype", choices=DTYPES, help="what the device computes in (auto)")
     learned.add_argument(
         "--offload", dest="options.offload", choices=OFFLOADS, help="what leaves the device when it is not used (none)"
     )
-    learned.add_argument("--memory-policy", dest="options.memory", help="what a view sees again (as trained)")
     learned.add_argument(
-        "--kernels", dest="options.kernels", type=_names, metavar="A,B", help="optional kernels, the preferred first"
+        "--memory-policy",
+        dest="options.memory",
+        choices=POLICIES,
+        help="what a view sees again (reconstituted, as trained; the others are for research)",
+    )
+    learned.add_argument(
+        "--kernels",
+        dest="options.kernels",
+        type=_names,
+        metavar="A,B",
+        help=f"optional kernels, the preferred first, of {', '.join(KERNELS)}",
     )
     learned.add_argument("--ranks", type=int, help="processes that draw each chunk together, one a GPU (1)")
-    learned.add_argument("--load-s", dest="patience.load_s", type=float, help="seconds that loading may take (1800)")
     learned.add_argument(
-        "--open-s", dest="patience.open_s", type=float, help="seconds that opening a world may take (300)"
+        "--load-s", dest="patience.load_s", type=float, metavar="S", help="seconds that loading may take (1800)"
     )
     learned.add_argument(
-        "--warm-s", dest="patience.warm_s", type=float, help="seconds that each of the first two chunks may take (1800)"
+        "--open-s", dest="patience.open_s", type=float, metavar="S", help="seconds that opening a world may take (300)"
     )
     learned.add_argument(
-        "--silence-s", dest="patience.silence_s", type=float, help="seconds without a sign of life from a worker (15)"
+        "--warm-s",
+        dest="patience.warm_s",
+        type=float,
+        metavar="S",
+        help="seconds that each of the first two chunks may take (1800)",
+    )
+    learned.add_argument(
+        "--silence-s",
+        dest="patience.silence_s",
+        type=float,
+        metavar="S",
+        help="seconds without a sign of life from a worker (15)",
     )
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser

@@ -19,7 +19,7 @@ COMMANDS = {
     "run": "make the captures described in a file of shots",
     "export": "turn a capture into splats, a mesh, a point cloud, a video and a report",
     "truth": "write the true surface of a captured world, for measuring exports against",
-    "models": "what the server's world families can do, and the words they know",
+    "models": "what a server can draw, and the learned models: list, plan, pull, verify",
     "bench": "measure this machine: frames a second, server overhead, bytes",
     "doctor": "check this machine: what is there, what is missing, what that costs",
     "version": "print the version",

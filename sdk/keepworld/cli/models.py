@@ -59,6 +59,8 @@ def describe(family: FamilyCapabilities) -> None:
     print(f"{family.name} {family.version}: {family.summary}\n")
     print(f"licence   {family.licence}")
     print(f"units     {family.units}; poses are {family.pose_source}; depth: {'yes' if family.has_depth else 'no'}")
+    begins = [what for what, taken in (("a picture", family.takes_image), ("given frames", family.takes_clip)) if taken]
+    print(f"begins    with {' or '.join(('words', *begins))}")
     print(
         f"sizes     {', '.join(f'{width}x{height}' for width, height in family.sizes)}; multiples of {family.size_multiple}"
     )
@@ -68,6 +70,6 @@ def describe(family: FamilyCapabilities) -> None:
     for mode, axes in family.modes.items():
         print(f"mode      {mode}: {', '.join(axes)}")
     for title, words in (("prompts", family.prompt_words), ("events", family.event_phrases)):
-        print(f"\n{title}")
+        print(f"\n{title}" if words else f"\n{title}   any words")
         for heading, known in words.items():
             print(textwrap.fill(f"  {heading}: {', '.join(known)}", width=110, subsequent_indent=" " * 4))
