@@ -46,7 +46,9 @@ def test_field_numbers_are_those_released() -> None:
     """Numbers never change inside v1: this table only grows."""
     released = {
         "Frame": {"seq": 1, "chunk": 2, "index": 3, "time_s": 4, "camera": 5, "image": 6, "pixels": 7, "timing": 8},
-        "ChunkEnd": {"chunk": 1, "frames": 2, "controls": 3, "events": 4, "timing": 5, "client_time_us": 6, "line": 7, "digest": 8},
+        "ChunkEnd": {
+            "chunk": 1, "frames": 2, "controls": 3, "events": 4, "timing": 5, "client_time_us": 6, "line": 7, "digest": 8,
+        },
         "Camera": {"world_from_camera": 1, "intrinsics": 2, "units": 3, "pose_source": 4},
         "Control": {"move": 1, "turn": 2, "speed": 3, "buttons": 4},
         "Event": {"request_id": 1, "text": 2, "chunk": 3, "seconds": 4, "ramp_s": 5, "duration_s": 6},

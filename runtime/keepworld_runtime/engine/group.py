@@ -15,9 +15,9 @@ from typing import Protocol
 from keepworld_runtime.engine.messages import Broken, Close, Draw, Failed, Finished, Open, Opened, Prepare, Ready
 from keepworld_runtime.engine.process import FrameDrawn, GroupLostError
 from keepworld_runtime.engine.ranks import Ranks, RanksDisagreeError
-from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import ChunkRequest, Event, WorldSpec, WorldState
+from keepworld_runtime.journal.state import StateChange
 
 
 class WorldFailedError(Exception):

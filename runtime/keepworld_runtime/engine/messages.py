@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_runtime.engine.arena import Layout
-from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.families.family import ChunkRequest, Event, WorldSpec, WorldState
+from keepworld_runtime.journal.state import StateChange
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from keepworld_runtime.engine.outbox import Failure, MadeChunk, MadeFrame, Notic
 from keepworld_runtime.engine.pace import Pace, PaceMode, PlayoutClock
 from keepworld_runtime.engine.scheduler import Turn
 from keepworld_runtime.engine.snapshot import Snapshot
-from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.engine.track import ControlTrack, Pose, Steering
 from keepworld_runtime.families.family import ChunkRequest, Event, Family, FrameData, WorldSpec
+from keepworld_runtime.journal.state import StateChange
 
 MAX_WAITING_CHUNKS = 2
 

@@ -38,9 +38,9 @@ from keepworld_runtime.engine.messages import (
     Release,
     Task,
 )
-from keepworld_runtime.engine.state import StateChange
 from keepworld_runtime.families import Chosen
 from keepworld_runtime.families.family import BrokenChunkError, FrameData, Model, Place, World
+from keepworld_runtime.journal.state import StateChange
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """States told by what has changed come out whole at the other end."""
 
 import pytest
-from keepworld_runtime.engine.state import StateChange
+from keepworld_runtime.journal.state import StateChange
 from keepworld_runtime.families.family import WorldState
 
 
