@@ -161,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help=f"optional kernels, the preferred first, of {', '.join(KERNELS)}",
     )
+    learned.add_argument(
+        "--reference-noise",
+        dest="options.reference_noise",
+        action="store_true",
+        help="draw noise as the published code does, for 240 latents, to compare with it",
+    )
     learned.add_argument("--ranks", type=int, help="processes that draw each chunk together, one a GPU (1)")
     learned.add_argument(
         "--load-s", dest="patience.load_s", type=float, metavar="S", help="seconds that loading may take (1800)"

@@ -249,6 +249,7 @@ class FamilyOptions:
             too are brought in one by one): less memory, more time.
         memory: the policy that chooses what a view sees again; None: the one that the model was trained with.
         kernels: optional kernels to use where they are installed, in order of preference, such as "flash-attn".
+        reference_noise: draw randomness as the published code does, all of it at the start, to compare with it.
 
     Raises:
         ValueError: a choice is not one of those.
@@ -261,6 +262,7 @@ class FamilyOptions:
     offload: str = "none"
     memory: str | None = None
     kernels: tuple[str, ...] = ()
+    reference_noise: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("dtype", DTYPES), ("offload", OFFLOADS)):

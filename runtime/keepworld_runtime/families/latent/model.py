@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keepworld_runtime.families.family import Capabilities, WorldSpec
+from keepworld_runtime.families.family import Capabilities, FamilyOptions, WorldSpec
 from keepworld_runtime.families.latent.clip import encode_clip
+from keepworld_runtime.families.latent.draws import CountedDraws, Draws, PublishedDraws
 from keepworld_runtime.families.latent.family import default_intrinsics
 from keepworld_runtime.families.latent.pictures import as_frames, fitted
-from keepworld_runtime.families.latent.points import points_of
 from keepworld_runtime.families.latent.world import Dream, Dreamer, LatentWorld
 from keepworld_runtime.layers.vae import VideoVAE, history_latents
 from keepworld_runtime.memory import policies
@@ -22,6 +22,7 @@ from keepworld_runtime.memory.retrieval import Retrieval
 
 PromptT = TypeVar("PromptT")
 
+PUBLISHED_LATENTS = 240  # whole chunks of what the published code can make at most, 241
 SPATIAL = 16  # pixels a cell of a latent, a side, in both VAEs
 
 
@@ -69,6 +70,11 @@ class Machinery(Protocol[PromptT]):
         """How the model was trained to be shown its past."""
         ...
 
+    @property
+    def is_noise_after_points(self) -> bool:
+        """Whether the published code draws noise from the generator that it has drawn the points from."""
+        ...
+
     def dreamer(self, canvas: Canvas) -> Dreamer[PromptT]:
         """Make what dreams one world."""
         ...
@@ -80,13 +86,13 @@ class LatentModel(Generic[PromptT]):
     Args:
         capabilities: of the family.
         machinery: loaded.
-        memory: the policy by which worlds remember; None: the model's own.
+        options: of the family: how worlds remember, and where their noise comes from.
     """
 
-    def __init__(self, capabilities: Capabilities, machinery: Machinery[PromptT], memory: str | None) -> None:
+    def __init__(self, capabilities: Capabilities, machinery: Machinery[PromptT], options: FamilyOptions) -> None:
         self._capabilities = capabilities
         self._machinery = machinery
-        self._memory = memory
+        self._options = options
 
     def open(self, spec: WorldSpec) -> LatentWorld[PromptT]:
         """Make a world.
@@ -104,11 +110,12 @@ class LatentModel(Generic[PromptT]):
             clip = encode_clip(spec.clip, machinery.vae, size, first_frames=first, chunk_frames=later)
             capabilities = replace(capabilities, first_chunk_frames=later)
             image = clip.first
+        draws = self._draws(spec.seed, (machinery.channels, height, width))
         memory = policies.create(
-            self._memory,
+            self._options.memory,
             Plan(
                 retrieval=machinery.retrieval,
-                points=points_of(spec.seed, machinery.retrieval.field.radius),
+                points=draws.points,
                 chunk_size=chunk_size,
                 recent=history_latents(machinery.vae),
                 patch=machinery.patch,
@@ -121,9 +128,16 @@ class LatentModel(Generic[PromptT]):
             dreamer=machinery.dreamer(canvas),
             vae=machinery.vae,
             memory=memory,
-            latent_shape=(machinery.channels, height, width),
+            draws=draws,
             K=default_intrinsics(),
             image=None if image is None else machinery.vae.encode(as_frames(fitted(image, *size)[None])),
             clip=clip,
         )
         return LatentWorld(spec, capabilities, dream)
+
+    def _draws(self, seed: int, latent_shape: tuple[int, int, int]) -> Draws:
+        radius = self._machinery.retrieval.field.radius
+        if not self._options.reference_noise:
+            return CountedDraws(seed, radius, latent_shape)
+        is_shared = self._machinery.is_noise_after_points
+        return PublishedDraws(seed, radius, latent_shape, num_latents=PUBLISHED_LATENTS, is_shared=is_shared)

@@ -1,8 +1,8 @@
 """One session's world of a latent family: chunks of frames, and what it takes to go on from any of them.
 
-What is fixed by (spec, state): the noise of latent i comes from (seed, i), the context from what is remembered, the prompt
-from the opening and the events. The decoder's cache is not kept: it is brought up to date from the newest latents, as many
-as it takes for every bit of it to be the same.
+What is fixed by (spec, state): the noise of a latent comes from the seed and its number, the context from what is
+remembered, the prompt from the opening and the events. The decoder's cache is not kept: it is brought up to date from the
+newest latents, as many as it takes for every bit of it to be the same.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from keepworld_runtime.families.family import (
 from keepworld_runtime.families.latent.actions import actions_of
 from keepworld_runtime.families.latent.clip import LatentClip
 from keepworld_runtime.families.latent.denoiser import ChunkInput
+from keepworld_runtime.families.latent.draws import Draws
 from keepworld_runtime.families.latent.prompts import MAX_AT_ONCE, PromptTimeline
 from keepworld_runtime.families.latent.shelf import Shelf
 from keepworld_runtime.families.latent.walk import latent_cameras, walked
 from keepworld_runtime.layers.vae import DecoderState, VideoVAE, history_latents
 from keepworld_runtime.memory.context import ContextMemory, MemoryState
 from keepworld_runtime.memory.views import Views
-from keepworld_runtime.sampling.latent_noise import latent_noise
 
 Floats = NDArray[np.float64]
 PromptT = TypeVar("PromptT")
@@ -67,7 +67,7 @@ class Dream(Generic[PromptT]):
         dreamer: makes latents.
         vae: between latents and frames.
         memory: what is kept of the past.
-        latent_shape: (C, h, w).
+        draws: where its noise comes from.
         K: [3, 3] normalised intrinsics of every frame.
         image: [1, C, 1, h, w], the latent of the picture that the world begins with, or None.
         clip: what it goes on from, or None.
@@ -76,7 +76,7 @@ class Dream(Generic[PromptT]):
     dreamer: Dreamer[PromptT]
     vae: VideoVAE
     memory: ContextMemory
-    latent_shape: tuple[int, int, int]
+    draws: Draws
     K: Floats
     image: Tensor | None
     clip: LatentClip | None
@@ -165,11 +165,10 @@ class LatentWorld(Generic[PromptT]):
     def _latents(self, views: Views, timeline: PromptTimeline, request: ChunkRequest) -> Tensor:
         memory, dream = self._dream.memory, self._dream
         middle_s = self._time_s(request.chunk) + len(request.controls) / self._capabilities.fps / 2
-        channels, height, width = dream.latent_shape
         latents = dream.dreamer.denoise(
             ChunkInput(
                 start=memory.num_latents,
-                noise=latent_noise(self._spec.seed, memory.num_latents, (1, channels, len(views), height, width)),
+                noise=dream.draws.noise(memory.num_latents, len(views)),
                 views=views,
                 context=memory.select(views),
                 prompts=tuple((self._prompts.get(text), weight) for text, weight in timeline.texts_at(middle_s)),

@@ -24,6 +24,8 @@ _ROLLOUTS_KEPT = 2  # sizes of frames whose room to work in is kept
 class Machinery5B:
     """A `Machinery`."""
 
+    is_noise_after_points = True
+
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self.vae: WanVAE = loaded.vae

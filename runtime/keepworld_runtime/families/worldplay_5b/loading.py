@@ -32,4 +32,4 @@ def load(capabilities: Capabilities, options: FamilyOptions, place: Place) -> La
     loaded = checkpoint.load(options.checkpoint, options.variant, device=device, dtype=dtype, offload=options.offload)
     loaded.model.attend = choose_attention(options.kernels, device, dtype)
     settle(loaded.model, loaded.vae, options, place, device=device, eight_bit=_EIGHT_BIT, parallelize=parallelize)
-    return LatentModel(capabilities, Machinery5B(loaded), options.memory)
+    return LatentModel(capabilities, Machinery5B(loaded), options)

@@ -25,6 +25,7 @@ class Machinery8B:
     """A `Machinery`."""
 
     patch = 1
+    is_noise_after_points = False
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded

@@ -8,6 +8,7 @@ import torch
 from keepworld.motion import NEUTRAL, Control
 from keepworld_runtime.families.family import BrokenChunkError, ChunkRequest, Clip, Event, WorldSpec, WorldState
 from keepworld_runtime.families.latent.clip import encode_clip
+from keepworld_runtime.families.latent.draws import CountedDraws
 from keepworld_runtime.families.latent.family import Outline, default_intrinsics
 from keepworld_runtime.families.latent.world import Dream, LatentWorld
 from keepworld_runtime.layers.vae import history_latents
@@ -19,6 +20,7 @@ from keepworld_runtime.memory.retrieval import Retrieval
 from tests import vaes
 
 WIDTH, HEIGHT = 48, 32
+LATENT = (vaes.CHANNELS, HEIGHT // 16, WIDTH // 16)
 SPEC = WorldSpec(prompt="a valley", seed=3, width=WIDTH, height=HEIGHT, mode="walk")
 CAPABILITIES = Outline(
     name="closed-form", version="1", summary="", chunk_size=4, sizes=((WIDTH, HEIGHT),), size_multiple=16
@@ -57,7 +59,7 @@ def make(name="wan", spec=SPEC, clip=None):
         past = encode_clip(clip, vae, (WIDTH, HEIGHT), first_frames=13, chunk_frames=16)
     dreamer = ClosedForm()
     dream = Dream(
-        dreamer=dreamer, vae=vae, memory=policies.create(None, plan), latent_shape=(vaes.CHANNELS, HEIGHT // 16, WIDTH // 16),
+        dreamer=dreamer, vae=vae, memory=policies.create(None, plan), draws=CountedDraws(spec.seed, 8.0, LATENT),
         K=default_intrinsics(), image=None, clip=past,
     )  # fmt: skip
     return LatentWorld(spec, capabilities, dream), dreamer
