@@ -1,4 +1,8 @@
-"""A loaded latent family: opens worlds, with the memory, the picture and the clip that each was asked for."""
+"""A loaded latent family: opens worlds, with the memory, the picture and the clip that each was asked for.
+
+Pictures and clips become the mode of the VAE's posterior. The 8B's published code does the same; the 5B's draws a sample of it,
+which is a little less like the picture and another one every time.
+"""
 
 from __future__ import annotations
 
