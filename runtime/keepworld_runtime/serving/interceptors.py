@@ -13,18 +13,18 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[i
 from grpc_status import rpc_status
 
 from keepworld_runtime.engine.errors import RequestError
+from keepworld_runtime.serving.quotas import QuotaError
 
 logger = logging.getLogger(__name__)
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 DOMAIN = "keepworld"
-_OURS = "/keepworld."
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")  # of handlers
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Answers every error of our services with a status that clients can act on."""
+    """Answers every error with a status that clients can act on."""
 
     async def intercept_service(
         self,
@@ -33,9 +33,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of a call."""
         handler: Any = await continuation(handler_call_details)  # Any: what kind it is, its attributes say
-        if handler is None or not handler_call_details.method.startswith(_OURS):
-            return handler
-        return with_behaviour(handler, _answering)
+        return None if handler is None else with_behaviour(handler, _answering)
 
 
 def with_behaviour(handler: Any, change: Callable[[Behaviour], Behaviour]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -69,6 +67,9 @@ def status_of(error: RequestError) -> status_pb2.Status:
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, QuotaError):
+        violation = error_details_pb2.QuotaFailure.Violation(subject=f"key:{error.subject}", description=error.message)
+        status.details.add().Pack(error_details_pb2.QuotaFailure(violations=[violation]))
     if error.retry_s is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(error.retry_s * 1e3))

@@ -20,8 +20,10 @@ from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
 from keepworld_runtime.serving import metrics, tls, tracing
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
+from keepworld_runtime.serving.guard import Guard
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
+from keepworld_runtime.serving.keys import KeyFile
 from keepworld_runtime.serving.servicer import WorldServicer
 from keepworld_runtime.serving.uploads import AssetServicer
 from keepworld_runtime.serving.watch import Watcher, WatchInterceptor
@@ -54,7 +56,7 @@ class Server:
         failed: done, with an exception, when the workers cannot be brought to life any more.
 
     Raises:
-        ValueError: a family cannot be run as asked, or a certificate cannot be used.
+        ValueError: a family cannot be run as asked, or a certificate or the file of keys cannot be used.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -63,6 +65,7 @@ class Server:
         self._capabilities = [family.capabilities for family in families.values()]
         self._limits = Limits(max_sessions=config.max_sessions, idle_s=config.idle_s, dead_man_s=config.dead_man_s)
         self._credentials = tls.credentials(config.tls) if config.tls.cert else None
+        self._keys = KeyFile(config.keys) if config.keys else None
         self._families = families
         self.assets = AssetStore(AssetLimits())
         self.port = 0
@@ -93,6 +96,7 @@ class Server:
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._health = Health(self._families)
         self._metrics = metrics.of_engine(self.engine, self.group)
+        self._guard = Guard(self._keys, self.engine) if self._keys else None
         self._server = self._grpc_server()
         self.port = self._listen()
         self._scraped = self._metrics.serve(config.metrics_host, config.metrics_port) if config.metrics_port else None
@@ -100,6 +104,7 @@ class Server:
         await self._server.start()
         self.failed = asyncio.create_task(self.engine.run())
         self._announcing = asyncio.create_task(self._announce())
+        self._sweeping = asyncio.create_task(self._guard.run()) if self._guard else None
 
     async def ready(self) -> None:
         """Wait until the families are loaded.
@@ -122,6 +127,10 @@ class Server:
         self.failed.cancel()
         await asyncio.gather(self.failed, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._sweeping:
+            self._sweeping.cancel()
+        if self._keys:
+            self._keys.close()
         if self._scraped:
             self._scraped.close()
 
@@ -144,7 +153,11 @@ class Server:
 
     def _grpc_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), WatchInterceptor(self._watchers())],
+            interceptors=[
+                ErrorInterceptor(),
+                WatchInterceptor(self._watchers()),
+                *((self._guard,) if self._guard else ()),
+            ],
             options=[
                 ("grpc.so_reuseport", 0),  # two servers on one port would each get half of the calls
                 ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),

@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "turn a capture into splats, a mesh, a point cloud, a video and a report",
     "truth": "write the true surface of a captured world, for measuring exports against",
     "models": "what a server can draw, and the learned models: list, plan, pull, verify",
+    "keys": "make, list and revoke the keys that callers of a server show",
     "bench": "measure this machine: frames a second, server overhead, bytes",
     "doctor": "check this machine: what is there, what is missing, what that costs",
     "version": "print the version",
@@ -32,6 +33,7 @@ start here:
 
 environment:
   KEEPWORLD_URL     host:port of a running server; without it commands start one of their own
+  KEEPWORLD_API_KEY the key to show it, if it wants one
 
 exit status: 0 done, 1 failed, 2 usage, 3 no server, 4 server full, 130 interrupted
 """

@@ -1,0 +1,88 @@
+"""Who may call what: a rule for every method that this server answers; a method without one is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor
+
+from keepworld_runtime.serving.keys import Scope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """What a method takes.
+
+    Attributes:
+        scope: that the key must have; None: any key will do.
+        is_public: whether it takes no key at all.
+        makes: where its answer has the id of what now belongs to the caller's tenant.
+        lists: which of its answer's lists has things of all tenants.
+        opens: whether it opens a session.
+        streams: whether its stream has chunks drawn.
+        uploads: whether what it takes is counted as uploaded.
+    """
+
+    scope: Scope | None = None
+    is_public: bool = False
+    makes: tuple[str, ...] = ()
+    lists: str = ""
+    opens: bool = False
+    streams: bool = False
+    uploads: bool = False
+
+
+_SESSION, _SNAPSHOT, _ASSET = ("session", "session_id"), ("snapshot", "snapshot_id"), ("asset_id",)
+_STREAM = Rule(scope=Scope.STREAM)
+
+_WORLDS = {
+    "GetCapabilities": Rule(),
+    "CreateSession": Rule(scope=Scope.STREAM, makes=_SESSION, opens=True),
+    "StreamSession": Rule(scope=Scope.STREAM, streams=True),
+    "GetSession": _STREAM,
+    "ListSessions": Rule(scope=Scope.STREAM, lists="sessions"),
+    "CloseSession": _STREAM,
+    "ListEvents": _STREAM,
+    "CreateSnapshot": Rule(scope=Scope.STREAM, makes=_SNAPSHOT),
+    "ListSnapshots": Rule(scope=Scope.STREAM, lists="snapshots"),
+    "DeleteSnapshot": _STREAM,
+    "BranchSession": Rule(scope=Scope.STREAM, makes=_SESSION, opens=True),
+    "RewindSession": _STREAM,
+    "GetJournal": Rule(scope=Scope.EXPORT),
+    "ImportJournal": Rule(scope=Scope.STREAM, makes=_SNAPSHOT, uploads=True),
+}
+_ASSETS = {"UploadAsset": Rule(scope=Scope.STREAM, makes=_ASSET, uploads=True)}
+_HEALTH = {name: Rule(is_public=True) for name in ("Check", "List", "Watch")}  # for who restarts servers
+
+RULES: Mapping[str, Rule] = {
+    f"/{service}/{method}": rule
+    for service, methods in {
+        "keepworld.v1.WorldService": _WORLDS,
+        "keepworld.v1.AssetService": _ASSETS,
+        "grpc.health.v1.Health": _HEALTH,
+        "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": Rule()},
+    }.items()
+    for method, rule in methods.items()
+}
+
+OWNED = (
+    "session_id",
+    "snapshot_id",
+    "image_asset_id",
+    "clip_asset_id",
+    "asset_id",
+)  # fields that name a tenant's things
+
+
+@cache
+def owned_fields(message: Descriptor) -> tuple[tuple[str, ...], ...]:
+    """The paths to those fields of a message that name a tenant's things."""
+    paths: list[tuple[str, ...]] = []
+    for field in message.fields:
+        if field.name in OWNED:
+            paths.append((field.name,))
+        elif field.message_type is not None and not field.is_repeated:
+            paths += [(field.name, *path) for path in owned_fields(field.message_type)]
+    return tuple(paths)

@@ -1,0 +1,217 @@
+"""Who may call what: every method by every kind of caller, and what tenants see of each other."""
+
+import uuid
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
+from keepworld import png
+from keepworld.v1 import asset_service_pb2, world_service_pb2
+from keepworld_runtime.serving.rules import RULES, owned_fields
+from keepworld_runtime.serving.servicer import WorldServicer
+
+from tests.runtime.serving.callers import Keys, calling, guarded, refusal
+from tests.runtime.serving.client import WITHIN_S, Walk, create, eventually, serving
+from tests.runtime.serving.test_assets import frame, grey, header
+
+OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
+DENIED, NOT_FOUND = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND
+STRANGERS = ("nothing", "unknown", "expired", "revoked")
+
+
+@pytest.fixture
+def keys(tmp_path):
+    made = Keys(tmp_path)
+    yield made
+    made.file.close()
+
+
+async def let_in(channel, method: str) -> grpc.StatusCode:
+    """How a method takes an empty message: OK whatever it says to it, but for refusing who asks."""
+    call = channel.stream_stream(method)(iter([b""]), timeout=WITHIN_S)
+    try:
+        await call.read()
+    except grpc.aio.AioRpcError as error:
+        return error.code() if error.code() in (UNAUTHENTICATED, DENIED) else OK
+    finally:
+        call.cancel()
+    return OK
+
+
+async def test_every_method_takes_exactly_the_callers_that_its_rule_names(tmp_path, keys):
+    keys.make("expired", lasts_s=1.0)
+    keys.make("revoked")
+    keys.file.revoke(keys.ids["revoked"])
+    keys.now_s += 2.0
+    keys.shown |= {"unknown": keys.shown["acme"][:-1] + "-"}
+    async with guarded(tmp_path, keys) as server:
+        for name in (*STRANGERS, "stream", "export", "admin"):
+            async with calling(server, keys.shown.get(name)) as caller:
+                found = {method: await let_in(caller.channel, method) for method in RULES}
+            for method, rule in RULES.items():
+                if rule.is_public:
+                    wanted = OK
+                elif name in STRANGERS:
+                    wanted = UNAUTHENTICATED
+                else:
+                    wanted = OK if rule.scope in (None, name) or name == "admin" else DENIED
+                assert found[method] is wanted, (method, name)
+
+
+@pytest.mark.parametrize(
+    "shown", [[], ["Bearer"], ["Basic {}"], ["{}"], ["Bearer {}", "Bearer {}"], ["Bearer  {}"], ["Bearer {} "]]
+)
+async def test_a_key_is_shown_once_and_as_a_bearers(tmp_path, keys, shown):
+    async with guarded(tmp_path, keys) as server, calling(server, None) as caller:
+        metadata = [("authorization", each.format(keys.shown["acme"])) for each in shown]
+        call = caller.worlds.ListSessions(world_service_pb2.ListSessionsRequest(), metadata=metadata)
+        code, reason = await refusal(call)
+        assert (code, reason) == (UNAUTHENTICATED, "KEY_REFUSED")
+
+
+async def test_a_method_that_nobody_decided_about_is_refused(tmp_path, keys, monkeypatch):
+    method = "/keepworld.v1.WorldService/ListSessions"
+    monkeypatch.delitem(RULES, method)
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["admin"]) as caller:
+        assert await let_in(caller.channel, method) is DENIED
+
+
+async def things_of(caller) -> dict[str, str]:
+    """One of each thing that a tenant can have, by the fields that name them."""
+    created = await create(caller.worlds)
+    named = {"session_id": created.session.session_id, "token": created.token}
+    taken = await caller.worlds.CreateSnapshot(world_service_pb2.CreateSnapshotRequest(**named))
+    uploads = {
+        f"{kind}_asset_id": (
+            await caller.assets.UploadAsset(iter([header(number), frame(png.encode(grey(1)))]))
+        ).asset_id
+        for kind, number in (("image", asset_service_pb2.ASSET_KIND_IMAGE), ("clip", asset_service_pb2.ASSET_KIND_CLIP))
+    }
+    return {**named, "snapshot_id": taken.snapshot.snapshot_id, **uploads}
+
+
+def unary_requests():
+    """Every method of one request that names something of a tenant's, with the field that does."""
+    for method in RULES:
+        service, name = method.strip("/").split("/")
+        described = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
+        if not described.client_streaming and name in vars(WorldServicer):
+            for path in owned_fields(described.input_type):
+                yield method, described, ".".join(path)
+
+
+async def test_what_another_tenant_has_was_never_there(tmp_path, keys):
+    async with (
+        guarded(tmp_path, keys) as server,
+        calling(server, keys.shown["acme"]) as owner,
+        calling(server, keys.shown["rival"]) as rival,
+    ):
+        theirs = await things_of(owner)
+        for method, described, field in unary_requests():
+            request = GetMessageClass(described.input_type)
+            fields = {name: theirs[name] for name in (field, "token") if name in described.input_type.fields_by_name}
+            if "family" in described.input_type.fields_by_name and field != "snapshot_id":
+                fields["family"] = "gradient"
+            kind = "unary_stream" if described.server_streaming else "unary_unary"
+            call = getattr(rival.channel, kind)(method, request_serializer=request.SerializeToString)
+            asked = call(request(**fields), timeout=WITHIN_S)
+            code, _ = await refusal(asked.read() if described.server_streaming else asked)
+            assert code is NOT_FOUND, (method, field)
+
+        walk = Walk(rival.worlds, _created(theirs))
+        await walk.send(attach={"session_id": theirs["session_id"], "token": theirs["token"]})
+        assert (await walk.status())[0] is NOT_FOUND
+        assert await create(owner.worlds, image_asset_id=theirs["image_asset_id"])
+
+
+def _created(named):
+    session = world_service_pb2.Session(session_id=named["session_id"])
+    return world_service_pb2.CreateSessionResponse(session=session, token=named["token"])
+
+
+async def test_an_answer_about_anothers_session_is_the_answer_about_none(tmp_path, keys):
+    async with (
+        guarded(tmp_path, keys) as server,
+        calling(server, keys.shown["acme"]) as owner,
+        calling(server, keys.shown["rival"]) as rival,
+    ):
+        theirs = await things_of(owner)
+        answers = []
+        for session_id in (theirs["session_id"], "0" * 32):
+            request = world_service_pb2.GetSessionRequest(session_id=session_id, token=theirs["token"])
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await rival.worlds.GetSession(request)
+            answers.append((error.value.details(), dict(error.value.trailing_metadata())["grpc-status-details-bin"]))
+        assert answers[0] == answers[1]
+
+
+async def test_lists_have_what_is_the_tenants_and_all_of_it_for_an_admin(tmp_path, keys):
+    keys.make("colleague", tenant="acme")
+    async with guarded(tmp_path, keys) as server:
+        async with calling(server, keys.shown["acme"]) as owner:
+            made = [(await create(owner.worlds)).session.session_id for _ in range(2)]
+        async with calling(server, keys.shown["rival"]) as rival:
+            made.append((await create(rival.worlds)).session.session_id)
+        for name, expected in (("colleague", made[:2]), ("rival", made[2:]), ("admin", made)):
+            async with calling(server, keys.shown[name]) as caller:
+                listed = await caller.worlds.ListSessions(world_service_pb2.ListSessionsRequest())
+                assert [each.session_id for each in listed.sessions] == expected
+
+
+async def test_the_same_request_id_of_another_tenant_is_another_request(tmp_path, keys):
+    asked = str(uuid.uuid4())
+    async with (
+        guarded(tmp_path, keys) as server,
+        calling(server, keys.shown["acme"]) as owner,
+        calling(server, keys.shown["rival"]) as rival,
+    ):
+        first, again = [await create(owner.worlds, request_id=asked) for _ in range(2)]
+        other = await create(rival.worlds, request_id=asked)
+        assert first == again and other.token != first.token
+        assert (await refusal(create(owner.worlds, request_id="not a UUID")))[1] == "INVALID_FIELD"
+
+
+async def test_a_session_outlives_the_key_that_made_it_and_the_server_that_knew_it(tmp_path, keys):
+    keys.make("newer", tenant="acme")
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["newer"]) as newer:
+        async with calling(server, keys.shown["acme"]) as older:
+            theirs = await things_of(older)
+        keys.file.revoke(keys.ids["acme"])
+        request = world_service_pb2.GetSessionRequest(session_id=theirs["session_id"], token=theirs["token"])
+        assert (await newer.worlds.GetSession(request)).session.session_id == theirs["session_id"]
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_stream_ends_when_its_key_does_and_the_session_stays(tmp_path, keys, how):
+    keys.make("short", lasts_s=60.0)
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["short"]) as caller:
+        created = await create(caller.worlds)
+        walk = Walk(caller.worlds, created)
+        await walk.attach(only_scripted=True)
+        server._guard.sweep()
+        if how == "revoked":
+            keys.file.revoke(keys.ids["short"])
+        else:
+            keys.now_s += 60.0
+        server._guard.sweep()
+        code, info = await walk.status()
+        assert (code, info.reason, info.metadata["cause"]) == (UNAUTHENTICATED, "KEY_REFUSED", how)
+        await eventually(lambda: server.engine.sessions()[0].attachment is None)
+        async with calling(server, keys.shown["acme"]) as colleague:
+            again = Walk(colleague.worlds, created)
+            assert (await again.attach(only_scripted=True)).epoch == 2
+
+
+async def test_a_caller_who_goes_is_no_refusal(tmp_path, keys):
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["acme"]) as caller:
+        walk = Walk(caller.worlds, await create(caller.worlds))
+        await walk.attach(only_scripted=True)
+        walk.call.cancel()
+        await eventually(lambda: server.engine.sessions()[0].attachment is None)
+        assert not server._guard._calls
+
+
+async def test_a_server_without_keys_takes_everyone_of_this_machine(keys):
+    async with serving() as (server, _), calling(server, keys.shown["acme"]) as caller:
+        assert (await create(caller.worlds)).token
