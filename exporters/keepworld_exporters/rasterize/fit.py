@@ -14,11 +14,12 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from keepworld_exporters.rasterize.cpu import DONE, MAX_ALPHA, TILE, bin_tiles
-from keepworld_exporters.rasterize.project import MIN_ALPHA, project
+from keepworld_exporters.rasterize.blend import DONE, MAX_ALPHA, MIN_ALPHA
+from keepworld_exporters.rasterize.harmonics import SH_C0
+from keepworld_exporters.rasterize.project import project
+from keepworld_exporters.rasterize.tiles import TILE, bin_tiles, depth_order
 from keepworld_exporters.scene import Splats
 
-SH_C0 = 0.28209479177387814
 STEP = 1.6  # beyond 2 the iteration would swing out
 MIN_SHARE = 1e-3  # a splat that was seen less than this, in pixels, keeps its colour
 
@@ -66,13 +67,9 @@ def fit_colours(
 def _add_errors(splats: Splats, colours: NDArray[np.float64], target: Target, sums: NDArray[np.float64]) -> None:
     """Add one picture's errors to `sums` [N, 4]: share times error in red, green and blue, and the share."""
     height, width = target.mask.shape
-    means2d, conics, depths, boxes = project(
-        splats.means, splats.quats, splats.scales, splats.opacities, target.viewmat, target.K, width, height
-    )
-    seen = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-    order = seen[np.argsort(depths[seen], kind="stable")]
-    starts, members = bin_tiles(order, boxes, width, height)
-    parts = _errors(starts, members, means2d, conics, splats.opacities, colours, target.image, target.mask)
+    flat = project(splats.means, splats.quats, splats.scales, splats.opacities, target.viewmat, target.K, width, height)
+    starts, members = bin_tiles(depth_order(flat.depths, flat.boxes), flat.boxes, width, height)
+    parts = _errors(starts, members, flat.means2d, flat.conics, splats.opacities, colours, target.image, target.mask)
     _reduce(members, parts, sums)
 
 
