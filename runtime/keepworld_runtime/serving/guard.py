@@ -19,7 +19,7 @@ from keepworld_runtime.engine.errors import RequestError
 from keepworld_runtime.serving.interceptors import Behaviour, with_behaviour
 from keepworld_runtime.serving.keys import Key, KeyFile, KeyRefusedError, ScopeMissingError
 from keepworld_runtime.serving.owners import Owners
-from keepworld_runtime.serving.quotas import Quotas
+from keepworld_runtime.serving.quotas import QuotaError, Quotas
 from keepworld_runtime.serving.rules import RULES, Rule
 from keepworld_runtime.serving.tenancy import Tenancy
 
@@ -122,7 +122,6 @@ class Guard(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Any) -> Any:
             if rule.streams:
                 self._quotas.check_draw(key)
-                context = _Watched(context, lambda message: self._count_chunk(message, key))
             if not isinstance(request, Message):
                 return await self._answer(behaviour, self._each(request, rule, key), context, rule, key)
             self._tenancy.translate(request, key)
@@ -137,6 +136,8 @@ class Guard(grpc.aio.ServerInterceptor):
         assert task
         call = _Call(key.id, task)
         self._calls.add(call)
+        if rule.streams:
+            context = _Watched(context, lambda message: self._count_chunk(message, key, call))
         try:
             answer = await behaviour(request, context)
         except asyncio.CancelledError:
@@ -169,15 +170,18 @@ class Guard(grpc.aio.ServerInterceptor):
         if request.request_id:
             _remember(self._opened, asked, now_s)
 
-    def _count_chunk(self, message: Any, key: Key) -> None:
-        """Count a chunk's drawing, once however often its end is sent."""
+    def _count_chunk(self, message: Any, key: Key, call: _Call) -> None:
+        """Count a chunk's drawing, once however often its end is sent; the call ends when there is none left."""
         if not message.HasField("chunk_end"):
             return
         end = message.chunk_end
         if end.digest not in self._counted:
             if end.digest:
                 _remember(self._counted, end.digest, None)
-            self._quotas.draw(key, end.timing.draw_us / 1e6)
+            try:
+                self._quotas.draw(key, end.timing.draw_us / 1e6)
+            except QuotaError as error:
+                call.end(error)
 
     def _count_sessions(self, key_id: str) -> int:
         return sum(self._owners.key_id(session.id) == key_id for session in self._engine.sessions())

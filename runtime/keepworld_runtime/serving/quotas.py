@@ -42,7 +42,7 @@ class Quotas:
     """
 
     def __init__(self, keys: KeyFile, live: Callable[[str], int]) -> None:
-        self._connection, self._clock, self._live = keys.connection, keys.clock, live
+        self._keys, self._connection, self._live = keys, keys.connection, live
         self._opening: Counter[str] = Counter()
         self._connection.execute(_SCHEMA)
 
@@ -109,8 +109,8 @@ class Quotas:
         return row or (0.0, 0)
 
     def _day(self) -> int:
-        return int(self._clock() // _DAY_S)
+        return int(self._keys.clock() // _DAY_S)
 
     def _spent(self, key: Key, message: str, quota: str) -> QuotaError:
         """What is used up until midnight."""
-        return QuotaError(message, subject=key.id, quota=quota, retry_s=_DAY_S - self._clock() % _DAY_S)
+        return QuotaError(message, subject=key.id, quota=quota, retry_s=_DAY_S - self._keys.clock() % _DAY_S)
