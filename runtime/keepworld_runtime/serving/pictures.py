@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import os
 import time
 import zlib
 from dataclasses import dataclass
@@ -78,10 +78,20 @@ def _picture(image: NDArray[np.uint8], wanted: PictureFormat) -> bytes:
         return image.tobytes()
     if wanted.encoding is Encoding.PNG:
         return png.encode(image)
-    file = io.BytesIO()
-    subsampling = "4:4:4" if wanted.quality >= _FULL_COLOUR_FROM else "4:2:0"
-    Image.fromarray(image).save(file, "JPEG", quality=wanted.quality, subsampling=subsampling)
-    return file.getvalue()
+    return _jpeg(image, wanted.quality)
+
+
+def _jpeg(image: NDArray[np.uint8], quality: int) -> bytes:
+    """A picture [H, W, 3] as JPEG.
+
+    Pillow lets other threads run while it writes to a real file, and only then: with an `io.BytesIO` every encoder of the
+    server waits for every other. The file is in memory and has no name.
+    """
+    subsampling = "4:4:4" if quality >= _FULL_COLOUR_FROM else "4:2:0"
+    with open(os.memfd_create("picture"), "w+b", buffering=0) as file:  # noqa: PTH123 - it has no path
+        Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+        file.seek(0)
+        return file.read()
 
 
 def _depth_planes(depth: NDArray[np.float32] | None) -> bytes:

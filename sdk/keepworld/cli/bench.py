@@ -1,6 +1,7 @@
 """``keepworld bench``: what this machine does, measured through a real server and a real client.
 
-``keepworld bench family`` measures a learned family without them, stage by stage; it is a program of the runtime.
+``keepworld bench load`` finds how many sessions a server holds. ``keepworld bench family`` measures a learned family without
+server and client, stage by stage; it is a program of the runtime.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keepworld.cli import OK, add_url_argument, command_parser, print_json, size
+from keepworld.cli import OK, add_url_argument, command_parser, load, print_json, size
 from keepworld.cli.forward import become
 from keepworld.frames import Encoding
 from keepworld.sync import Client
@@ -21,6 +22,7 @@ from keepworld.sync import Client
 EXAMPLES = """\
   keepworld bench
   keepworld bench --sizes 256x144 512x288 --encodings raw --chunks 20 --json
+  keepworld bench load                       how many sessions the server holds (load --help says more)
   keepworld bench family worldplay-8b        a learned model alone, stage by stage (family --help says more)
 """
 PROMPT = "meadow village with a windmill by a lake, summer morning"
@@ -52,6 +54,8 @@ class Row:
 
 def main(arguments: list[str]) -> int:
     """Measure and print a table; or hand over to ``python -m keepworld_runtime.bench``."""
+    if arguments[:1] == ["load"]:
+        return load.main(arguments[1:])
     if arguments[:1] == ["family"]:
         become("keepworld_runtime.bench", arguments[1:], extra="neural")
     parser = command_parser(

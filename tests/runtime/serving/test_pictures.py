@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,3 +59,16 @@ def test_depth_travels_as_byte_planes(frame):
     np.testing.assert_array_equal(values.view(np.float32).reshape(48, 64), frame.depth)
     assert zlib.decompress(encoded.labels) == frame.labels.tobytes()
     assert encoded.confidence == b""
+
+
+def test_jpeg_through_a_file_is_jpeg_through_memory(frame):
+    file = io.BytesIO()
+    Image.fromarray(frame.image).save(file, "JPEG", quality=90, subsampling="4:4:4")
+    assert encode(frame, PictureFormat(encoding=Encoding.JPEG)).image == file.getvalue()
+
+
+def test_encoding_leaves_no_file_open(frame):
+    before = set(Path("/proc/self/fd").iterdir())
+    for _ in range(20):
+        encode(frame, PictureFormat(encoding=Encoding.JPEG))
+    assert set(Path("/proc/self/fd").iterdir()) == before
