@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -13,18 +12,17 @@ import grpc
 import numpy as np
 from keepworld.v1 import asset_service_pb2, asset_service_pb2_grpc, frame_pb2
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from keepworld_runtime.engine.errors import InvalidFieldError
 from keepworld_runtime.families.family import Clip
-from keepworld_runtime.serving import validate
+from keepworld_runtime.serving import decode, validate
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 
 Request = asset_service_pb2.UploadAssetRequest
 
 _NEXT_WITHIN_S = 30.0
 _KINDS = (asset_service_pb2.ASSET_KIND_IMAGE, asset_service_pb2.ASSET_KIND_CLIP)
-_FORMATS = {frame_pb2.IMAGE_ENCODING_PNG: "PNG", frame_pb2.IMAGE_ENCODING_JPEG: "JPEG"}
+_FORMATS: Mapping[int, decode.Format] = {frame_pb2.IMAGE_ENCODING_PNG: "PNG", frame_pb2.IMAGE_ENCODING_JPEG: "JPEG"}
 
 
 class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
@@ -86,8 +84,8 @@ class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
                 field="frame.world_from_camera",
             )
         c2w = validate.pose(message.world_from_camera, "frame.world_from_camera") if header.has_cameras else None
-        decode = partial(_decode, message.image, size, self._store.limits.max_pixels)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, decode), c2w
+        pixels = partial(_decode, message.image, size, self._store.limits.max_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, pixels), c2w
 
 
 async def _next(requests: AsyncIterator[Request]) -> Request | None:
@@ -128,14 +126,9 @@ def _decode(image: frame_pb2.Image, size: tuple[int, int], max_pixels: int) -> N
     if image.encoding not in _FORMATS:
         raise InvalidFieldError("choose an encoding: raw, PNG or JPEG", field="frame.image.encoding")
     try:
-        with Image.open(io.BytesIO(image.data), formats=[_FORMATS[image.encoding]]) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise InvalidFieldError(
-                    f"{picture.width}x{picture.height} is more than {max_pixels} pixels", field=field
-                )
-            pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InvalidFieldError(f"not a {_FORMATS[image.encoding]} picture: {error}", field=field) from None
+        pixels = decode.picture(image.data, _FORMATS[image.encoding], max_pixels)
+    except ValueError as error:
+        raise InvalidFieldError(str(error), field=field) from None
     if any(size) and pixels.shape[:2] != size[::-1]:
         raise InvalidFieldError(
             f"every frame must be {size[0]}x{size[1]}, got {pixels.shape[1]}x{pixels.shape[0]}", field=field
