@@ -6,6 +6,7 @@ from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Rea
 from keepworld.capture import Capture, Provenance
 from keepworld.client import AsyncClient
 from keepworld.errors import (
+    AccessError,
     BrokenChunkError,
     CapacityError,
     CaptureError,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CONVENTIONS",
+    "AccessError",
     "AsyncClient",
     "AsyncSession",
     "BrokenChunkError",

@@ -6,6 +6,7 @@
     ├── ExportError                an export failed; the capture is untouched
     └── ServerError                the server said no, or nothing
         ├── InvalidRequestError    a field was refused; `field` names it          INVALID_ARGUMENT, OUT_OF_RANGE
+        ├── AccessError            no key, one that is not good any more, or not for this   UNAUTHENTICATED, PERMISSION_DENIED
         ├── NotFoundError          no such session, or not yours                  NOT_FOUND
         ├── CapacityError          full; `retry_after_s` says when to come back   RESOURCE_EXHAUSTED
         ├── FencedError            another client attached to this session        ABORTED
@@ -96,6 +97,12 @@ class InvalidRequestError(ServerError):
         self.field = field
 
 
+class AccessError(ServerError):
+    """The server wants a key, and there is none, its time is over, or it is not good for this."""
+
+    code = "ACCESS"
+
+
 class NotFoundError(ServerError):
     """No such session, or not yours."""
 
@@ -163,6 +170,8 @@ _BY_STATUS: dict[str, type[ServerError]] = {
     "OUT_OF_RANGE": InvalidRequestError,
     "ALREADY_EXISTS": InvalidRequestError,
     "FAILED_PRECONDITION": InvalidRequestError,
+    "UNAUTHENTICATED": AccessError,
+    "PERMISSION_DENIED": AccessError,
     "NOT_FOUND": NotFoundError,
     "RESOURCE_EXHAUSTED": CapacityError,
     "ABORTED": FencedError,

@@ -24,7 +24,8 @@ TABLE = [
     ("CANCELLED", errors.UnavailableError, True),
     ("UNIMPLEMENTED", errors.ProtocolError, False),
     ("UNKNOWN", errors.ProtocolError, False),
-    ("PERMISSION_DENIED", errors.ProtocolError, False),
+    ("UNAUTHENTICATED", errors.AccessError, False),
+    ("PERMISSION_DENIED", errors.AccessError, False),
 ]
 
 

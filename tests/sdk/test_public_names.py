@@ -10,7 +10,7 @@ import keepworld
 
 NAMES = set(
     """
-    AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
+    AccessError AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
     Clip Control CONVENTIONS ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError
     KeepworldError Label Latency Limits MissingExtraError NotFoundError PoseSource ProtocolError Provenance Reading
     Receipt ServerError Session SessionInfo Snapshot StreamStalledError UnavailableError Units Walk WorkerError

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
-from keepworld import png
+from keepworld import AccessError, AsyncClient, png
 from keepworld.v1 import asset_service_pb2, world_service_pb2
 from keepworld_runtime.serving.rules import RULES, owned_fields
 from keepworld_runtime.serving.servicer import WorldServicer
@@ -215,3 +215,19 @@ async def test_a_caller_who_goes_is_no_refusal(tmp_path, keys):
 async def test_a_server_without_keys_takes_everyone_of_this_machine(keys):
     async with serving() as (server, _), calling(server, keys.shown["acme"]) as caller:
         assert (await create(caller.worlds)).token
+
+
+async def test_the_sdk_shows_its_key_and_says_when_there_is_none(tmp_path, keys):
+    async with guarded(tmp_path, keys) as server:
+        address = f"127.0.0.1:{server.port}"
+        async with (
+            AsyncClient(address, api_key=keys.shown["acme"]) as client,
+            client.sessions.open("", model="gradient") as session,
+        ):
+            assert [each.id for each in await client.sessions.list()] == [session.id]
+            assert (await session.steer("forward 1s", depth=False)).frames >= 24
+        for shown, code in ((None, "KEY_REFUSED"), (keys.shown["export"], "SCOPE_MISSING")):
+            async with AsyncClient(address, api_key=shown) as client:
+                with pytest.raises(AccessError) as refused:
+                    await client.sessions.list()
+                assert refused.value.code == code and not refused.value.retryable
