@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from keepworld.files import whole_file, write_atomically
 
 from keepworld_exporters import manifest
 from keepworld_exporters.compose import compose
-from keepworld_exporters.formats import FORMATS, VIDEO, glb, points_ply, splat_ply, suffix_of
+from keepworld_exporters.formats import FORMATS, VIDEO, encode, suffix_of
 from keepworld_exporters.page import render_page
 from keepworld_exporters.progress import Clock, Progress
 from keepworld_exporters.rasterize.fit import Target, fit_colours
 from keepworld_exporters.report import headline, load_truth, measure_file, read_back
 from keepworld_exporters.revisit import find_revisit
-from keepworld_exporters.scene import Mesh, Points, Scene, Splats
+from keepworld_exporters.scene import Mesh, Scene
 from keepworld_exporters.stages import fuse
 from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
 from keepworld_exporters.stages.paint import vertex_normals
@@ -120,7 +120,7 @@ def export(
         for path, suffix in kinds.items():
             if suffix in FORMATS:
                 kind = FORMATS[suffix]
-                write_atomically(path, encode(made[kind.holds], manifest.for_file(about, kind)))
+                write_atomically(path, encode(_finished(made[kind.holds]), suffix, manifest.for_file(about, kind)))
                 files[path.name] = {"path": str(path), "bytes": path.stat().st_size}
             step()
     made.clear()
@@ -163,15 +163,9 @@ def export(
     return content
 
 
-def encode(scene: Scene, about: dict[str, object]) -> bytes:
-    """Turn a scene into the file that holds it, its manifest inside."""
-    match scene:
-        case Splats():
-            return splat_ply.encode(scene, manifest.comments(about))
-        case Points():
-            return points_ply.encode(scene, manifest.comments(about))
-        case Mesh():
-            return glb.encode(scene, vertex_normals(scene.vertices, scene.faces), about)
+def _finished(scene: Scene) -> Scene:
+    """What is written of a scene: a mesh with its normals."""
+    return replace(scene, normals=vertex_normals(scene.vertices, scene.faces)) if isinstance(scene, Mesh) else scene
 
 
 def _target(frame: CapturedFrame) -> Target:

@@ -8,12 +8,18 @@ from importlib.metadata import version
 from keepworld.camera import CONVENTIONS
 from keepworld.capture import Provenance
 
-from keepworld_exporters.formats import Format
+from keepworld_exporters.formats import Format, axes_of
 from keepworld_exporters.stages.depth import Resolution
 
 _AXES = {
     "opencv": "x right, y down, z forward (as models trained on COLMAP cameras lie)",
+    "colmap": "x right, y down, z forward",
     "gltf": "x right, y up, z back (glTF)",
+    "opengl": "x right, y up, z back",
+    "blender": "x right, y forward, z up (Blender)",
+    "nerfstudio": "x right, y forward, z up",
+    "unity": "x right, y up, z forward, left-handed (Unity)",
+    "unreal": "x forward, y right, z up, left-handed, centimetres (Unreal)",
 }
 
 
@@ -35,12 +41,19 @@ def manifest(about: Provenance, resolution: Resolution, num_frames: int, num_use
     }
 
 
-def for_file(common: Mapping[str, object], kind: Format) -> dict[str, object]:
-    """The manifest of one file: with its axes, and the transform that took the session's frame to them."""
-    there = CONVENTIONS[kind.convention]
-    return {**common, "axes": _AXES[kind.convention], "transform_from_session": (there.world * there.scale).tolist()}
+def for_file(common: Mapping[str, object], kind: Format, convention: str | None = None) -> dict[str, object]:
+    """The manifest of one file: with its axes, and the transform that took the session's frame to them.
 
-
-def comments(entries: Mapping[str, object]) -> list[str]:
-    """A manifest as lines for a file that has comments."""
-    return [f"{name}: {value}" for name, value in entries.items()]
+    Args:
+        common: what holds for every file.
+        kind: the file's.
+        convention: the axes it was written in, where the format leaves them open; None for the format's own.
+    """
+    name = axes_of(kind, convention)
+    there = CONVENTIONS[name]
+    return {
+        **common,
+        "convention": name,
+        "axes": _AXES[name],
+        "transform_from_session": (there.world * there.scale).tolist(),
+    }

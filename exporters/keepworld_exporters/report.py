@@ -15,7 +15,7 @@ from keepworld.errors import ExportError
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from keepworld_exporters.formats import FORMATS, suffix_of
+from keepworld_exporters.formats import decode, suffix_of
 from keepworld_exporters.formats.ply import decode_triangles
 from keepworld_exporters.measure import distances_to_mesh, fidelity, psnr, sample_surface, seen_points, ssim
 from keepworld_exporters.rasterize.cpu import render_splats
@@ -51,7 +51,7 @@ def read_back(path: Path) -> Scene:
         ExportError: it does not come back.
     """
     try:
-        return FORMATS[suffix_of(path.name)].decode(path.read_bytes())
+        return decode(path.read_bytes(), suffix_of(path.name))
     except ValueError as error:
         raise ExportError(f"{path} was written but does not read back: {error}") from error
 

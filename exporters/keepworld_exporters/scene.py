@@ -33,11 +33,17 @@ class Mesh:
         vertices: [V, 3] float32, the capture's units.
         faces: [F, 3] int32, anticlockwise seen from outside.
         colours: [V, 3] uint8 sRGB.
+        normals: [V, 3] float32, unit length, or None: readers make their own.
+        uvs: [V, 2] float32, where in the texture a vertex lies: u to the right, v down from its upper left corner; or None.
+        texture: [H, W, 3] uint8 sRGB, shown instead of the colours; needs `uvs`.
     """
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.int32]
     colours: NDArray[np.uint8]
+    normals: NDArray[np.float32] | None = None
+    uvs: NDArray[np.float32] | None = None
+    texture: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,6 +57,7 @@ class Splats:
         opacities: [N] float32 in [0, 1].
         sh0: [N, 3] float32, spherical harmonics of degree 0: colour = 0.28209 sh0 + 0.5, sRGB.
         shN: [N, K, 3] float32, those of the higher degrees; K is 0, 3, 8 or 15.
+        antialiased: whether they were fitted with a filter that keeps their light (Mip-Splatting), which viewers need to know.
     """
 
     means: NDArray[np.float32]
@@ -59,6 +66,7 @@ class Splats:
     opacities: NDArray[np.float32]
     sh0: NDArray[np.float32]
     shN: NDArray[np.float32]  # noqa: N815  gsplat's name
+    antialiased: bool = False
 
 
 Scene = Points | Mesh | Splats

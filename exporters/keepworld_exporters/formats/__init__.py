@@ -1,6 +1,7 @@
 """Files of a scene: one module a format, each with `encode` (scene -> bytes) and `decode` (bytes -> scene).
 
-`FORMATS` is the whole list; a file's suffix chooses.
+The modules write numbers as they are; the axes and units they are in are the table's business. `FORMATS` is the whole list; a
+file's suffix chooses.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from keepworld_exporters.formats import glb, points_ply, splat_ply
-from keepworld_exporters.scene import Scene
+from keepworld_exporters.formats import compressed_ply, frames, glb, points_ply, splat, splat_glb, splat_ply, spz
+from keepworld_exporters.formats.ply import comments
+from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,20 +21,56 @@ class Format:
 
     Attributes:
         holds: what of the scene is in it: "splats", "points" or "mesh".
-        decode: reads one back, for the report.
+        write: makes one of a scene and what the file says about itself, numbers as they are.
+        read: the inverse, numbers as they are.
         convention: the axes it is written in, one of `keepworld.camera.CONVENTIONS`.
+        fixed: whether every reader takes those axes for granted, so that no profile changes them.
     """
 
     holds: str
-    decode: Callable[[bytes], Scene]
+    write: Callable[[Scene, Mapping[str, object]], bytes]
+    read: Callable[[bytes], Scene]
     convention: str
+    fixed: bool = False
+
+
+def _splats(
+    write: Callable[[Splats, Mapping[str, object]], bytes],
+    read: Callable[[bytes], Splats],
+    convention: str,
+    *,
+    fixed: bool = False,
+) -> Format:
+    return Format(holds="splats", write=write, read=read, convention=convention, fixed=fixed)  # type: ignore[arg-type]
+
+
+def _points(
+    write: Callable[[Points, Mapping[str, object]], bytes], read: Callable[[bytes], Points], convention: str
+) -> Format:
+    return Format(holds="points", write=write, read=read, convention=convention)  # type: ignore[arg-type]
+
+
+def _mesh(
+    write: Callable[[Mesh, Mapping[str, object]], bytes],
+    read: Callable[[bytes], Mesh],
+    convention: str,
+    *,
+    fixed: bool = False,
+) -> Format:
+    return Format(holds="mesh", write=write, read=read, convention=convention, fixed=fixed)  # type: ignore[arg-type]
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        ".splat.ply": Format(holds="splats", decode=splat_ply.decode, convention="opencv"),
-        ".points.ply": Format(holds="points", decode=points_ply.decode, convention="opencv"),
-        ".glb": Format(holds="mesh", decode=glb.decode, convention="gltf"),
+        ".splat.ply": _splats(lambda s, about: splat_ply.encode(s, comments(about)), splat_ply.decode, "opencv"),
+        ".compressed.ply": _splats(
+            lambda s, about: compressed_ply.encode(s, comments(about)), compressed_ply.decode, "opencv"
+        ),
+        ".spz": _splats(lambda s, about: spz.encode(s), spz.decode, "gltf", fixed=True),
+        ".splat": _splats(lambda s, about: splat.encode(s), splat.decode, "opencv"),
+        ".splat.glb": _splats(splat_glb.encode, splat_glb.decode, "gltf", fixed=True),
+        ".points.ply": _points(lambda s, about: points_ply.encode(s, comments(about)), points_ply.decode, "opencv"),
+        ".glb": _mesh(glb.encode, glb.decode, "gltf", fixed=True),
     }
 )
 VIDEO = ".mp4"
@@ -45,7 +83,28 @@ def suffix_of(name: str) -> str:
     Raises:
         ValueError: it has none of `SUFFIXES`.
     """
-    for suffix in SUFFIXES:
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return suffix
     raise ValueError(f"the name of {name!r} must end in one of {', '.join(SUFFIXES)}")
+
+
+def encode(scene: Scene, suffix: str, about: Mapping[str, object], *, convention: str | None = None) -> bytes:
+    """Turn a scene of the session's frame into a file, in the format's own axes or, where it leaves them open, in others."""
+    kind = FORMATS[suffix]
+    return kind.write(frames.to_convention(scene, axes_of(kind, convention)), about)
+
+
+def decode(data: bytes, suffix: str, *, convention: str | None = None) -> Scene:
+    """Read a file back into the session's frame.
+
+    Raises:
+        ValueError: damaged, or not of that kind.
+    """
+    kind = FORMATS[suffix]
+    return frames.from_convention(kind.read(data), axes_of(kind, convention))
+
+
+def axes_of(kind: Format, wanted: str | None) -> str:
+    """The convention a file is written in when another is wanted: that one, unless the format has fixed axes."""
+    return kind.convention if kind.fixed or wanted is None else wanted

@@ -1,97 +1,139 @@
-"""``.glb``: a coloured mesh as binary glTF 2.0, y up, metres, right-handed.
+"""``.glb``: a coloured or textured mesh as binary glTF 2.0.
 
 Vertex colours are linear in glTF and sRGB in a `Mesh`, so they are converted; 16 bits keep every sRGB value apart. The
-material is rough and no metal, or viewers would show a mirror. Source: the glTF 2.0 specification (Khronos), chapters 3 and 4.
+material is rough and no metal, or viewers would show a mirror.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
 
 import numpy as np
-from keepworld.camera import convert_points
 from numpy.typing import NDArray
 
+from keepworld_exporters.formats import gltf
+from keepworld_exporters.formats.picture import decode_picture, encode_png
 from keepworld_exporters.scene import Mesh
 
-_MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
-_FLOAT, _UINT, _USHORT = 5126, 5125, 5123
-_ARRAY, _ELEMENTS = 34962, 34963
+_REPEAT, _LINEAR = 10497, 9729
+_TRIANGLES = 4
 
 
-def encode(mesh: Mesh, normals: NDArray[np.float32], extras: Mapping[str, object] | None = None) -> bytes:
-    """Turn a mesh, with its normals [V, 3], into a file; `extras` are kept under the asset."""
-    vertices = convert_points(mesh.vertices, to="gltf").astype("<f4")
-    colours = np.full((len(vertices), 4), 65535, "<u2")
-    colours[:, :3] = np.round(65535 * linear_from_srgb(mesh.colours / 255.0))
-    parts = [
-        (vertices, _FLOAT, "VEC3", _ARRAY),
-        (convert_points(normals, to="gltf").astype("<f4"), _FLOAT, "VEC3", _ARRAY),
-        (colours, _USHORT, "VEC4", _ARRAY),
-        (mesh.faces.astype("<u4").reshape(-1), _UINT, "SCALAR", _ELEMENTS),
-    ]
-    body, views, accessors = b"", [], []
-    for number, (values, kind, shape, target) in enumerate(parts):
-        views.append({"buffer": 0, "byteOffset": len(body), "byteLength": values.nbytes, "target": target})
-        accessors.append({"bufferView": number, "componentType": kind, "count": len(values), "type": shape})
-        if kind == _USHORT:
-            accessors[-1]["normalized"] = True
-        body += values.tobytes()
-    accessors[0] |= {"min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()}
-    content = {
-        "asset": {"version": "2.0", "generator": "keepworld", "extras": dict(extras or {})},
+def encode(mesh: Mesh, extras: Mapping[str, object] | None = None) -> bytes:
+    """Turn a mesh into a file; `extras` are kept under the asset."""
+    parts = gltf.Parts()
+    attributes = {"POSITION": parts.add(mesh.vertices.astype("<f4"), target=gltf.ARRAY, bounds=True)}
+    if mesh.normals is not None:
+        attributes["NORMAL"] = parts.add(mesh.normals.astype("<f4"), target=gltf.ARRAY)
+    pbr: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    content: dict[str, object] = {}
+    if mesh.texture is None or mesh.uvs is None:
+        colours = np.full((len(mesh.vertices), 4), 65535, "<u2")
+        colours[:, :3] = np.round(65535 * linear_from_srgb(mesh.colours / 255.0))
+        attributes["COLOR_0"] = parts.add(colours, target=gltf.ARRAY, normalized=True)
+    else:
+        attributes["TEXCOORD_0"] = parts.add(mesh.uvs.astype("<f4"), target=gltf.ARRAY)
+        content["images"] = [{"bufferView": parts.add_bytes(encode_png(mesh.texture)), "mimeType": "image/png"}]
+        content["samplers"] = [{"magFilter": _LINEAR, "wrapS": _REPEAT, "wrapT": _REPEAT}]
+        content["textures"] = [{"source": 0, "sampler": 0}]
+        pbr["baseColorTexture"] = {"index": 0}
+    indices = parts.add(mesh.faces.astype("<u4").reshape(-1, 1), target=gltf.ELEMENTS)
+    content |= {
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "world"}],
-        "meshes": [
-            {"primitives": [{"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0}]}
-        ],
-        "materials": [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True}],
-        "buffers": [{"byteLength": len(body)}],
-        "bufferViews": views,
-        "accessors": accessors,
+        "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "materials": [{"pbrMetallicRoughness": pbr, "doubleSided": True}],
     }
-    text = json.dumps(content, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    body += b"\0" * (-len(body) % 4)
-    total = 12 + 8 + len(text) + 8 + len(body)
-    return b"".join(
-        [
-            struct.pack("<III", _MAGIC, 2, total),
-            struct.pack("<II", len(text), _JSON),
-            text,
-            struct.pack("<II", len(body), _BIN),
-            body,
-        ]
-    )
+    return gltf.encode(content, parts, extras)
 
 
 def decode(data: bytes) -> Mesh:
-    """Read a file that `encode` made, back into the session's frame.
+    """Read all triangles of a file, with their colours, and the texture where all share one.
 
     Raises:
-        ValueError: damaged, or not of that kind.
+        ValueError: damaged, without triangles, or with what glTF leaves to extensions (compressed geometry, splats).
     """
-    content, body = _split(data)
+    content, body = gltf.split(data)
     try:
-        primitive = content["meshes"][0]["primitives"][0]  # type: ignore[index]
-        named = {**primitive["attributes"], "indices": primitive["indices"]}
-        vertices = _read(content, body, named["POSITION"], _FLOAT, "VEC3", "<f4", 3)
-        colours = _read(content, body, named["COLOR_0"], _USHORT, "VEC4", "<u2", 4)
-        faces = _read(content, body, named["indices"], _UINT, "SCALAR", "<u4", 1).reshape(-1)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"not a keepworld mesh: {error!r}") from error
-    if len(colours) != len(vertices) or len(faces) % 3 or (faces.size and faces.max() >= len(vertices)):
+        meshes, texture = [], _shared_texture(content, body)
+        for primitive, place in gltf.placed_meshes(content):
+            if "KHR_gaussian_splatting" in primitive.get("extensions", {}):  # type: ignore[operator]
+                raise ValueError("the GLB file holds splats, not a mesh: give it a name ending in .splat.glb")
+            if primitive.get("mode", _TRIANGLES) == _TRIANGLES:
+                meshes.append(_primitive(content, body, primitive, place))
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"damaged GLB file: {error!r}") from error
+    if not meshes:
+        raise ValueError("the GLB file holds no triangles")
+    return _joined(meshes, texture)
+
+
+def _primitive(content: gltf.Json, body: bytes, primitive: gltf.Json, place: NDArray[np.float64]) -> Mesh:
+    named = primitive["attributes"]
+    assert isinstance(named, dict)
+    vertices = gltf.read(content, body, named["POSITION"], width=3, kinds=(gltf.FLOAT,)).astype(np.float64)
+    count = len(vertices)
+    if "indices" in primitive:
+        wanted = (gltf.UINT, gltf.USHORT, gltf.UBYTE)
+        faces = gltf.read(content, body, primitive["indices"], width=1, kinds=wanted).reshape(-1).astype(np.int64)  # type: ignore[arg-type]
+    else:
+        faces = np.arange(count)
+    colours = np.full((count, 3), 255, np.uint8)
+    if "COLOR_0" in named:
+        width = 4 if content["accessors"][named["COLOR_0"]]["type"] == "VEC4" else 3  # type: ignore[index]
+        stored = gltf.read(content, body, named["COLOR_0"], width=width, kinds=(gltf.FLOAT, gltf.USHORT, gltf.UBYTE))
+        if not np.isfinite(stored.astype(np.float64)).all():
+            raise ValueError("the mesh's colours are not finite")
+        light = np.clip(stored[:, :3].astype(np.float64), 0, 1)
+        colours = np.round(255 * srgb_from_linear(light)).astype(np.uint8)
+    uvs = normals = None
+    if "TEXCOORD_0" in named:
+        uvs = gltf.read(content, body, named["TEXCOORD_0"], width=2, kinds=(gltf.FLOAT,)).astype(np.float32)
+    if "NORMAL" in named:
+        stored = gltf.read(content, body, named["NORMAL"], width=3, kinds=(gltf.FLOAT,))
+        turned = stored.astype(np.float64) @ np.linalg.inv(place[:3, :3])
+        normals = (turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    if any(part is not None and len(part) != count for part in (colours, uvs, normals)) or len(faces) % 3:
         raise ValueError("the mesh's parts do not fit together")
-    if not np.isfinite(vertices.astype(np.float64)).all():
+    if faces.max() >= count:
+        raise ValueError(f"a face names vertex {faces.max()} of {count}")
+    vertices = vertices @ place[:3, :3].T + place[:3, 3]
+    if not np.isfinite(vertices).all():
         raise ValueError("the mesh holds places that are not finite")
+    corners = faces.reshape(-1, 3).astype(np.int32)
     return Mesh(
-        # glTF's axes and ours differ by half a turn about x.
-        vertices=vertices.astype(np.float32) * np.array([1, -1, -1], np.float32),
-        faces=faces.reshape(-1, 3).astype(np.int32),
-        colours=np.round(255 * srgb_from_linear(colours[:, :3].astype(np.float64) / 65535)).astype(np.uint8),
+        vertices=vertices.astype(np.float32),
+        faces=corners if np.linalg.det(place[:3, :3]) > 0 else corners[:, ::-1],
+        colours=colours,
+        normals=normals,
+        uvs=uvs,
+    )
+
+
+def _shared_texture(content: gltf.Json, body: bytes) -> NDArray[np.uint8] | None:
+    """The one picture all materials show, if there is one and it lies within the file."""
+    images = content.get("images", [])
+    if not isinstance(images, list) or len(images) != 1 or "bufferView" not in images[0]:
+        return None
+    view = content["bufferViews"][images[0]["bufferView"]]  # type: ignore[index]
+    start, length = view.get("byteOffset", 0), view["byteLength"]
+    if not (type(start) is int and type(length) is int and 0 <= start <= start + length <= len(body)):
+        raise ValueError("the GLB file's picture lies outside of it")
+    return decode_picture(body[start : start + length])
+
+
+def _joined(meshes: list[Mesh], texture: NDArray[np.uint8] | None) -> Mesh:
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    normals = [mesh.normals for mesh in meshes if mesh.normals is not None]
+    uvs = [mesh.uvs for mesh in meshes if mesh.uvs is not None]
+    return Mesh(
+        vertices=np.concatenate([mesh.vertices for mesh in meshes]),
+        faces=np.concatenate([mesh.faces + np.int32(start) for mesh, start in zip(meshes, starts, strict=False)]),
+        colours=np.concatenate([mesh.colours for mesh in meshes]),
+        normals=np.concatenate(normals) if len(normals) == len(meshes) else None,
+        uvs=np.concatenate(uvs) if len(uvs) == len(meshes) else None,
+        texture=texture if len(uvs) == len(meshes) else None,
     )
 
 
@@ -103,39 +145,3 @@ def linear_from_srgb(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def srgb_from_linear(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of `linear_from_srgb`."""
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-
-
-def _split(data: bytes) -> tuple[dict[str, object], bytes]:
-    """The two chunks of a file: JSON and binary."""
-    if len(data) < 20 or struct.unpack_from("<I", data)[0] != _MAGIC:
-        raise ValueError("not a GLB file")
-    _, version, total = struct.unpack_from("<III", data)
-    length, kind = struct.unpack_from("<II", data, 12)
-    if version != 2 or total != len(data) or kind != _JSON or 28 + length > total:
-        raise ValueError("damaged GLB file: its lengths do not fit its size")
-    body_length, body_kind = struct.unpack_from("<II", data, 20 + length)
-    if body_kind != _BIN or 28 + length + body_length > total:
-        raise ValueError("damaged GLB file: it has no binary chunk, or one that is cut off")
-    try:
-        content = json.loads(data[20 : 20 + length])
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"damaged GLB file: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError("damaged GLB file: its JSON is not an object")
-    return content, data[28 + length : 28 + length + body_length]
-
-
-def _read(
-    content: dict[str, object], body: bytes, number: int, component: int, shape: str, dtype: str, width: int
-) -> NDArray[np.generic]:
-    """An accessor's values [N, width]."""
-    accessor = content["accessors"][number]  # type: ignore[index]
-    view = content["bufferViews"][accessor["bufferView"]]  # type: ignore[index]
-    if (accessor["componentType"], accessor["type"]) != (component, shape) or "byteStride" in view:
-        raise ValueError(f"accessor {number} is not of the kind keepworld writes")
-    count, start = accessor["count"], view.get("byteOffset", 0)
-    if not isinstance(count, int) or not isinstance(start, int) or count < 0 or start < 0:
-        raise ValueError(f"accessor {number} has impossible numbers")
-    if start + count * width * np.dtype(dtype).itemsize > len(body):
-        raise ValueError(f"accessor {number} claims {count} values, more than the file holds")
-    return np.frombuffer(body, dtype, count * width, start).reshape(count, width)

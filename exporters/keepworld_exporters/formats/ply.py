@@ -7,7 +7,7 @@ allocated.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,12 +51,38 @@ class Header:
 
 def encode_vertices(table: NDArray[np.void], comments: Sequence[str]) -> bytes:
     """A file of one element, `vertex`, from a structured array [N]; comments are kept to one line of ASCII each."""
-    lines = ["ply", "format binary_little_endian 1.0", *(f"comment {one_line(text)}" for text in comments)]
-    lines.append(f"element vertex {len(table)}")
+    return encode_elements([("vertex", table)], comments)
+
+
+def encode_elements(elements: Sequence[tuple[str, NDArray[np.void]]], comments: Sequence[str]) -> bytes:
+    """A file of elements of scalars, each a name and a structured array [N]."""
+    lines = _head(comments)
+    for name, table in elements:
+        lines += [f"element {name} {len(table)}", *_properties(table)]
+    return "\n".join([*lines, "end_header\n"]).encode("ascii") + b"".join(table.tobytes() for _, table in elements)
+
+
+def encode_mesh(table: NDArray[np.void], faces: NDArray[np.int32], comments: Sequence[str]) -> bytes:
+    """A triangle mesh from a structured array of vertices [V] and faces [F, 3]."""
+    rows = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
+    rows["count"], rows["corners"] = 3, faces
+    lines = [*_head(comments), f"element vertex {len(table)}", *_properties(table), f"element face {len(faces)}"]
+    lines += ["property list uchar int vertex_indices", "end_header\n"]
+    return "\n".join(lines).encode("ascii") + table.tobytes() + rows.tobytes()
+
+
+def _head(comments: Sequence[str]) -> list[str]:
+    return ["ply", "format binary_little_endian 1.0", *(f"comment {one_line(text)}" for text in comments)]
+
+
+def _properties(table: NDArray[np.void]) -> list[str]:
     assert table.dtype.fields is not None
-    for name, (dtype, *_) in table.dtype.fields.items():
-        lines.append(f"property {_NAMES[dtype.str.lstrip('<|>')]} {name}")
-    return "\n".join([*lines, "end_header\n"]).encode("ascii") + table.tobytes()
+    return [f"property {_NAMES[dtype.str.lstrip('<|>')]} {name}" for name, (dtype, *_) in table.dtype.fields.items()]
+
+
+def comments(about: Mapping[str, object]) -> list[str]:
+    """What a file says about itself, as lines."""
+    return [f"{name}: {value}" for name, value in about.items()]
 
 
 def one_line(text: str) -> str:

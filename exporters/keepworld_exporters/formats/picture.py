@@ -1,0 +1,38 @@
+"""Textures to PNG and back, bounded by what their header says before a pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SIDE = 16_384
+
+
+def encode_png(texture: NDArray[np.uint8]) -> bytes:
+    """A texture [H, W, 3] as PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(texture).save(file, "PNG", compress_level=6)
+    return file.getvalue()
+
+
+def decode_picture(data: bytes) -> NDArray[np.uint8]:
+    """A PNG or JPEG as [H, W, 3].
+
+    Raises:
+        ValueError: neither, damaged, or of more than `MAX_SIDE` pixels a side.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as picture:
+            if max(picture.size) > MAX_SIDE:
+                raise ValueError(
+                    f"the texture is {picture.width} x {picture.height}; at most {MAX_SIDE} a side is read"
+                )
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the texture is not a PNG or JPEG picture that can be read: {error}") from error
