@@ -135,6 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     access.add_argument("--insecure", action="store_true", help="listen beyond this machine without these")
     parser.add_argument("--chunk-floor-s", type=float, help="give no chunk up before so many seconds (20)")
+    parser.add_argument(
+        "--journal", type=Path, metavar="DIR", help="keep all that happens there, so that sessions outlive the server"
+    )
+    parser.add_argument(
+        "--journal-blobs", metavar="URL", help="where what is big in it goes instead, such as s3://bucket/x"
+    )
     learned = parser.add_argument_group("families with weights")
     learned.add_argument("--checkpoint", dest="options.checkpoint", type=Path, metavar="DIR", help="where they lie")
     learned.add_argument(

@@ -43,7 +43,7 @@ class TlsFiles:
 
 _Table = Patience | FamilyOptions | TlsFiles
 _TABLES: Mapping[str, type[_Table]] = {"patience": Patience, "options": FamilyOptions, "tls": TlsFiles}
-_PATHS = ("checkpoint", "cert", "key", "client_ca", "keys")
+_PATHS = ("checkpoint", "cert", "key", "client_ca", "keys", "journal")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +65,8 @@ class ServerConfig:
         reflection: whether the server describes its services to those who ask.
         tls: how connections are encrypted.
         keys: the file of the keys that callers need; None: they need none.
+        journal: the folder that all that happens is kept in, so that sessions outlive the server; None: they do not.
+        journal_blobs: where what is big in it goes instead, as a URL that fsspec knows, such as s3://bucket/walks.
         insecure: whether to listen beyond this machine although connections are not encrypted, or callers not known.
         chunk_floor_s: no chunk is given up before this.
         patience: how long a worker may take.
@@ -89,6 +91,8 @@ class ServerConfig:
     reflection: bool = True
     tls: TlsFiles = field(default_factory=TlsFiles)
     keys: Path | None = None
+    journal: Path | None = None
+    journal_blobs: str = ""
     insecure: bool = False
     chunk_floor_s: float = 20.0
     patience: Patience = field(default_factory=Patience)

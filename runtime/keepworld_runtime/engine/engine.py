@@ -1,42 +1,46 @@
-"""The engine: the sessions, and the loop that has their chunks drawn."""
+"""The engine: the sessions, and the loop that has their chunks drawn and kept."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from keepworld.motion import NEUTRAL
-
+from keepworld_runtime.engine import history
 from keepworld_runtime.engine.admission import ChunkCosts, admit_realtime
+from keepworld_runtime.engine.archive import Archive
+from keepworld_runtime.engine.attachment import Attachment
+from keepworld_runtime.engine.drawing import Drawing, default_spec
 from keepworld_runtime.engine.errors import (
-    ChunkBrokenError,
     DrainingError,
+    JournalFailedError,
     RequestError,
+    SessionClosedError,
     SessionNotFoundError,
     TooManySessionsError,
     UnknownFamilyError,
-    WorkerFailedError,
 )
-from keepworld_runtime.engine.events import Asked
-from keepworld_runtime.engine.group import ChunkDrawn, WorkerGroup, WorldBrokenError, WorldFailedError
+from keepworld_runtime.engine.events import EventTimeline
+from keepworld_runtime.engine.group import WorkerGroup
+from keepworld_runtime.engine.keeper import Keeper
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import NoticeKind
 from keepworld_runtime.engine.pace import Pace, PaceMode
-from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.scheduler import choose
-from keepworld_runtime.engine.session import Attachment, Session, SessionStatus, Work
-from keepworld_runtime.engine.snapshot import Snapshot, SnapshotStore
-from keepworld_runtime.families.family import Capabilities, ChunkRequest, Family, WorldSpec
+from keepworld_runtime.engine.session import Session, SessionStatus, capabilities_of, digest_of
+from keepworld_runtime.engine.snapshot import Start
+from keepworld_runtime.families.family import Family, WorldSpec, WorldState
+from keepworld_runtime.journal.journal import Journal
+from keepworld_runtime.journal.record import Asked
+from keepworld_runtime.journal.specs import Origin
+from keepworld_runtime.journal.tree import KeptSession, Line, Point, Waiting
 
 logger = logging.getLogger(__name__)
 
-MAX_TRIES = 3  # of one chunk, and of bringing the workers back
 _MAX_ENDED = 1000  # ended sessions that are remembered, so that ending one twice is fine
-_DEADLINE_FACTOR = 10  # a chunk that takes this many times what was measured will not come
 
 
 class Engine:
@@ -45,6 +49,7 @@ class Engine:
     Args:
         families: by name.
         group: what draws; the engine starts it, and starts it again when it is lost.
+        journal: what all that happens is kept in.
         limits: bounds on sessions.
         chunk_floor_s: no chunk is given up before this.
         warm_s: how long one of a family's first chunks may take.
@@ -55,6 +60,7 @@ class Engine:
         self,
         families: Mapping[str, Family],
         group: WorkerGroup,
+        journal: Journal,
         limits: Limits,
         *,
         chunk_floor_s: float = 20.0,
@@ -65,13 +71,16 @@ class Engine:
         self.limits = limits
         self.ready = asyncio.Event()
         self._group = group
-        self._chunk_floor_s = chunk_floor_s
-        self._warm_s = warm_s
+        self._keeper = Keeper(journal)
         self._clock = clock
         self._costs = ChunkCosts()
+        self._drawing = Drawing(
+            group, self._keeper, self._costs, self._fail, chunk_floor_s=chunk_floor_s, warm_s=warm_s, clock=clock
+        )
         self._sessions: dict[str, Session] = {}
         self._ended: dict[str, Session] = {}
-        self._snapshots = SnapshotStore(limits.max_snapshots)
+        self._num_coming = 0
+        self.archive = Archive(self._keeper, families, limits.max_snapshots)
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._is_draining = False
@@ -92,7 +101,7 @@ class Engine:
     def chunk_s(self, name: str) -> float:
         """The measured time of a chunk of a family's default size; 0 before the first."""
         capabilities = self.families[name].capabilities
-        return self._costs.expected_s(name, _default_spec(capabilities), capabilities.chunk_frames)
+        return self._costs.expected_s(name, default_spec(capabilities), capabilities.chunk_frames)
 
     def sessions(self) -> list[Session]:
         """The sessions that have not ended, oldest first."""
@@ -109,42 +118,99 @@ class Engine:
             raise SessionNotFoundError
         return session
 
-    def create(self, family: Family, spec: WorldSpec, start: Snapshot | None = None) -> Session:
+    async def bring_back(self) -> None:
+        """Find the sessions that the journal has; their worlds are opened when there is time."""
+        journal = self._keeper.journal
+
+        def read() -> list[tuple[KeptSession, Origin, WorldState | None]]:
+            return [
+                (kept, journal.origin(kept.line.point), journal.state(kept.line.point)) for kept in journal.sessions()
+            ]
+
+        for kept, origin, state in await self._keeper.do(read):
+            family = self.families.get(origin.family)
+            if family is None or family.capabilities.version != origin.version:
+                logger.warning("session not brought back session=%s: its family is not served", kept.id)
+                continue
+            self._sessions[kept.id] = Session(
+                kept, family, origin.spec, state, limits=self.limits, clock=self._clock, wake=self._wake.set
+            )
+            logger.info("session brought back session=%s chunks=%d", kept.id, kept.line.point.chunks)
+
+    async def create(
+        self,
+        family: Family,
+        spec: WorldSpec,
+        start: Start | None = None,
+        *,
+        events: Sequence[Asked] = (),
+    ) -> Session:
         """Make a session, that goes on from `start` if there is one; its world is opened as soon as the worker has time.
 
         Raises:
             TooManySessionsError, DrainingError: there is no room, or no time.
+            EventPastError, QueueFullError: an event comes too late, or there are too many.
         """
-        self._refuse_while_draining()
-        if len(self._sessions) >= self.limits.max_sessions:
-            raise TooManySessionsError(
-                f"this server holds {self.limits.max_sessions} sessions already; close one",
-                retry_s=5.0,
-                limit=str(self.limits.max_sessions),
-            )
-        session = Session(family, spec, start, limits=self.limits, clock=self._clock, wake=self._wake.set)
-        self._sessions[session.id] = session
-        logger.info(
-            "session open session=%s family=%s size=%dx%d",
-            session.id,
-            family.capabilities.name,
-            spec.width,
-            spec.height,
-        )
-        self._wake.set()
-        return session
+        journal, told = self._keeper.journal, family.capabilities
+        timeline = EventTimeline(capabilities_of(family, spec), max_pending=self.limits.max_pending_events)
+        for asked in events:
+            timeline.add(asked, next_chunk=start.point.chunks if start else 0)
+        waiting = timeline.waiting
 
-    def attach(self, session: Session, pace: Pace) -> Attachment:
-        """Give a session to a stream.
+        def begin() -> tuple[Point, WorldState | None]:
+            if start:
+                return start.point, journal.state(start.point)
+            return journal.begin(Origin(family=told.name, version=told.version, spec=spec)), None
+
+        return await asyncio.shield(self._open(family, spec, begin, waiting))
+
+    async def branch(self, session: Session, chunks: int | None, line: int) -> Session:
+        """Make a second session that goes on from a chunk of this one, which need only not have been closed.
+
+        Raises:
+            SessionClosedError: it has been.
+            ChunkNotMadeError: it has no such line or chunk.
+            TooManySessionsError, DrainingError: there is no room, or no time.
+        """
+        if session.status is SessionStatus.CLOSED:
+            raise SessionClosedError("this session has been closed")
+        family = session.family
+        spec, past = await history.branched(self._keeper, session, line, chunks)
+        opening = self._open(family, spec, lambda: (past.point, past.state), past.waiting)
+        return await asyncio.shield(opening)
+
+    async def rewind(self, session: Session, chunks: int, line: int) -> None:
+        """Put a session back to a chunk of one of its lines; who reads it loses it.
+
+        Raises:
+            SessionClosedError, WorkerFailedError, ChunkBrokenError: it has ended.
+            ChunkNotMadeError: it has no such line or chunk.
+        """
+        try:
+            await asyncio.shield(history.rewind(self._keeper, session, line, chunks, self.limits.max_lines))
+        except JournalFailedError as error:
+            self._fail(session, error)
+            raise
+
+    async def lines(self, session: Session) -> list[Line]:
+        """A session's lines, as far as they are whole; none once it has been closed."""
+        return await self._keeper.do(self._keeper.journal.lines, session.id)
+
+    async def attach(self, session: Session, pace: Pace, last_seq: int | None = None, line: int = 0) -> Attachment:
+        """Give a session to a stream; with `last_seq`, so that what follows that frame comes, sent before or not.
 
         Raises:
             RealtimeCapacityError: it cannot be kept to the clock.
             SessionClosedError, WorkerFailedError, DrainingError: it is too late.
+            SessionRewoundError, ChunkNotMadeError: it has no such frame, on this line.
         """
-        self._refuse_while_draining()
-        session.check_open()
-        self._admit(session, pace)
-        return session.attach(pace)
+        async with session.changing:
+            self._refuse_while_draining()
+            session.check_open()
+            self._admit(session, pace)
+            if last_seq is not None:
+                await history.resume(self._keeper, session, last_seq, line)
+            return session.attach(pace)
 
     def set_pace(self, session: Session, pace: Pace) -> None:
         """Change a session's pace.
@@ -155,7 +221,7 @@ class Engine:
         self._admit(session, pace)
         session.set_pace(pace)
 
-    def add_event(self, session: Session, asked: Asked) -> int:
+    async def add_event(self, session: Session, asked: Asked) -> int:
         """Keep an event, and have the workers prepare it; gives the chunk it starts with.
 
         Raises:
@@ -164,27 +230,18 @@ class Engine:
         chunk = session.add_event(asked)
         if session.generation == self._group.generation:  # else it is prepared when the world has been opened
             self._group.prepare(session.id, asked.event)
+        await self._keeper.do(self._keeper.journal.save_waiting, session.id, session.waiting)
         return chunk
 
-    def take_snapshot(self, session: Session) -> Snapshot:
-        """Keep a session's world as it is after its last whole chunk.
+    async def cancel_event(self, session: Session, request_id: str) -> int:
+        """Take back an event that waits; gives the chunk that goes without it.
 
         Raises:
-            SessionClosedError, WorkerFailedError, ChunkBrokenError: it has ended.
-            SnapshotTooLargeError: it cannot be kept.
+            EventNotFoundError: none of this request id waits.
         """
-        session.check_open()
-        snapshot = Snapshot(family=session.family, spec=session.spec, state=session.world_state, chunks=session.chunks)
-        self._snapshots.add(snapshot)
-        return snapshot
-
-    def snapshot(self, snapshot_id: str) -> Snapshot:
-        """Find a snapshot.
-
-        Raises:
-            SnapshotNotFoundError: there is none of this id, or it has gone.
-        """
-        return self._snapshots.get(snapshot_id)
+        chunk = session.cancel_event(request_id)
+        await self._keeper.do(self._keeper.journal.save_waiting, session.id, session.waiting)
+        return chunk
 
     def close(self, session: Session) -> None:
         """End a session. A chunk of it in the making is drawn to its end and dropped."""
@@ -201,14 +258,15 @@ class Engine:
             GroupLostError, LoadFailedError: the workers cannot be brought (back) to life.
         """
         try:
-            await self._start_group()
+            await self._drawing.start()
             for family in self.families.values():
-                await self._warm(family)
+                await self._drawing.warm(family)
             self.ready.set()
             while True:
                 await self._step()
         finally:
             await self._group.stop()
+            await self._keeper.close()
 
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, tell every reader, and let go of them when they have what was made or the grace is over."""
@@ -241,7 +299,7 @@ class Engine:
         turns = [turn for session in self.sessions() if (turn := session.turn(now_s, self._costs))]
         choice = choose([] if self._is_draining else turns, now_s)
         if choice.key is not None:
-            await self._serve(choice.key)
+            await self._drawing.serve(choice.key)
             return
         if self._is_draining:
             self._resting.set()
@@ -255,109 +313,47 @@ class Engine:
         except TimeoutError:
             return
 
-    async def _serve(self, session: Session) -> None:
-        """Draw a session's next chunk; if nobody reads it yet, only open its world."""
-        work = session.begin() if session.attachment else None
-        for attempt in range(MAX_TRIES):
-            try:
-                await self._open(session)
-                if work:
-                    await self._draw(session, work, is_retry=attempt > 0)
-                return
-            except GroupLostError as error:
-                logger.warning("worker lost session=%s chunk=%d: %s", session.id, session.begun, error)
-                await self._start_group()
-            except WorldFailedError as error:
-                logger.warning("world failed session=%s chunk=%d: %s", session.id, session.begun, error)
-                session.generation = -1
-            except WorldBrokenError as error:
-                logger.warning("chunk broken session=%s chunk=%d: %s", session.id, session.chunks, error)
-                self._fail(
-                    session,
-                    ChunkBrokenError(
-                        f"chunk {session.chunks} came out as nothing that can be shown; create a new session, or go on "
-                        "from a snapshot another way",
-                        chunk=str(session.chunks),
-                    ),
-                )
-                return
-        self._fail(
-            session,
-            WorkerFailedError(
-                "the worker failed on this chunk again and again, and the session's world could not be brought back; "
-                "create a new session"
-            ),
-        )
+    async def _open(
+        self,
+        family: Family,
+        spec: WorldSpec,
+        begin: Callable[[], tuple[Point, WorldState | None]],
+        waiting: Sequence[Waiting],
+    ) -> Session:
+        self._refuse_while_draining()
+        if len(self._sessions) + self._num_coming >= self.limits.max_sessions:
+            raise TooManySessionsError(
+                f"this server holds {self.limits.max_sessions} sessions already; close one",
+                retry_s=5.0,
+                limit=str(self.limits.max_sessions),
+            )
+        token, journal = secrets.token_urlsafe(24), self._keeper.journal
+        session_id = secrets.token_hex(16)
 
-    async def _open(self, session: Session) -> None:
-        """See to it that the workers hold the session's world as it was after its last whole chunk."""
-        if session.generation == self._group.generation:
-            return
-        if session.generation is not None and session.status is SessionStatus.OPEN:
-            session.notify(NoticeKind.WORKER_RESTARTED, "the worker was restarted; the session goes on where it was")
-        session.generation = -1
-        name = session.family.capabilities.name
-        await self._group.open(session.id, name, session.spec, session.world_state)
-        session.generation = self._group.generation
-        for event in session.events:
-            self._group.prepare(session.id, event)
+        def keep() -> tuple[KeptSession, WorldState | None]:
+            point, state = begin()
+            kept = KeptSession(
+                id=session_id,
+                token_digest=digest_of(token),
+                line=Line(number=1, point=point, parent=0, shared=point.chunks),
+                waiting=tuple(waiting),
+            )
+            journal.add_session(kept)
+            return kept, state
 
-    async def _draw(self, session: Session, work: Work, *, is_retry: bool) -> None:
-        spec, name, frames = session.spec, session.family.capabilities.name, len(work.request.controls)
-        expected_s = self._costs.expected_s(name, spec, frames)
-        within_s = max(self._chunk_floor_s, _DEADLINE_FACTOR * expected_s)
-        started_s = self._clock()
-        async for drawn in self._group.draw(session.id, work.request, skip=work.given, within_s=within_s):
-            if isinstance(drawn, ChunkDrawn):
-                session.finish(work, drawn.change, drawn.draw_s)
-                chunk_s = self._clock() - started_s
-                if not is_retry:
-                    self._costs.measure(name, spec, frames, chunk_s)
-                logger.debug(
-                    "made session=%s chunk=%d frames=%d draw_ms=%.1f made_ms=%.1f",
-                    session.id, work.request.chunk, frames, drawn.draw_s * 1e3, chunk_s * 1e3,
-                )  # fmt: skip
-            else:
-                session.give(work, drawn.data, drawn.drawn_s)
-
-    async def _start_group(self) -> None:
-        for attempt in itertools.count(1):
-            try:
-                await self._group.start()
-                return
-            except GroupLostError as error:
-                logger.error("the worker did not start, attempt %d of %d: %s", attempt, MAX_TRIES, error)
-                if attempt == MAX_TRIES:
-                    raise
-
-    async def _warm(self, family: Family) -> None:
-        """Draw two chunks that nobody sees, so that the first that somebody waits for is not slower than the others.
-
-        Whatever comes of it, the family is served: sessions are told what is wrong with it.
-        """
-        capabilities = family.capabilities
-        spec = _default_spec(capabilities)
-        world = f"warm {capabilities.name}"
+        self._num_coming += 1
         try:
-            await self._group.open(world, capabilities.name, spec, None)
-            for chunk in range(2):
-                await self._warm_chunk(world, capabilities, spec, chunk)
-        except (WorldFailedError, WorldBrokenError) as error:
-            logger.warning("warming failed family=%s: %s", capabilities.name, error)
-        except GroupLostError as error:
-            logger.warning("warming failed family=%s: %s", capabilities.name, error)
-            await self._start_group()
-        self._group.close(world)
-
-    async def _warm_chunk(self, world: str, capabilities: Capabilities, spec: WorldSpec, chunk: int) -> None:
-        frames = capabilities.frames_in(chunk)
-        request = ChunkRequest(chunk=chunk, controls=(NEUTRAL,) * frames, poses=(None,) * frames)
-        started_s = self._clock()
-        async for _ in self._group.draw(world, request, skip=0, within_s=self._warm_s):
-            pass
-        if chunk > 0:
-            chunk_s = self._clock() - started_s
-            self._costs.measure(capabilities.name, spec, frames, chunk_s)
+            kept, state = await self._keeper.do(keep)
+        finally:
+            self._num_coming -= 1
+        session = Session(
+            kept, family, spec, state, token=token, limits=self.limits, clock=self._clock, wake=self._wake.set
+        )
+        self._sessions[session.id] = session
+        name = family.capabilities.name
+        logger.info("session open session=%s family=%s size=%dx%d", session.id, name, spec.width, spec.height)
+        self._wake.set()
+        return session
 
     def _admit(self, session: Session, pace: Pace) -> None:
         if pace.mode is PaceMode.REALTIME:
@@ -378,15 +374,13 @@ class Engine:
         self._group.close(session.id)
         self._sessions.pop(session.id, None)
         self._ended[session.id] = session
+        if session.status is SessionStatus.CLOSED:
+            self._keeper.soon(self._keeper.journal.remove_session, session.id)
         if len(self._ended) > _MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
+            oldest = self._ended.pop(next(iter(self._ended)))
+            self._keeper.soon(self._keeper.journal.remove_session, oldest.id)
         self._wake.set()
 
     def _refuse_while_draining(self) -> None:
         if self._is_draining:
             raise DrainingError("the server is stopping", retry_s=5.0)
-
-
-def _default_spec(capabilities: Capabilities) -> WorldSpec:
-    width, height = capabilities.sizes[0]
-    return WorldSpec(prompt="", seed=0, width=width, height=height, mode=next(iter(capabilities.modes)))

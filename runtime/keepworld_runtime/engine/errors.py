@@ -66,6 +66,13 @@ class EventPastError(RequestError):
     reason = "EVENT_PAST"
 
 
+class EventNotFoundError(RequestError):
+    """No such event waits."""
+
+    status = "NOT_FOUND"
+    reason = "EVENT_NOT_FOUND"
+
+
 class QueueFullError(RequestError):
     """Too many frames or events are waiting."""
 
@@ -118,11 +125,39 @@ class SnapshotNotFoundError(RequestError):
     reason = "SNAPSHOT_NOT_FOUND"
 
 
-class SnapshotTooLargeError(RequestError):
-    """A world has become too large to be kept beside others."""
+class ChunkNotMadeError(RequestError):
+    """A line, a chunk or a frame that the session does not have."""
 
-    status = "RESOURCE_EXHAUSTED"
-    reason = "SNAPSHOT_TOO_LARGE"
+    status = "OUT_OF_RANGE"
+    reason = "CHUNK_NOT_MADE"
+
+
+class FamilyChangedError(RequestError):
+    """A world of another version of its family, or of a family that is not served here."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "FAMILY_CHANGED"
+
+
+class JournalInvalidError(RequestError):
+    """A file that is no whole journal."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "JOURNAL_INVALID"
+
+
+class JournalFailedError(RequestError):
+    """The server could not keep what happened: its disk is full, or cannot be written."""
+
+    status = "INTERNAL"
+    reason = "JOURNAL_FAILED"
+
+
+class SessionRewoundError(RequestError):
+    """The session has been put on another line."""
+
+    status = "ABORTED"
+    reason = "SESSION_REWOUND"
 
 
 class SessionClosedError(RequestError):

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from keepworld_runtime.engine.errors import EventPastError, QueueFullError
-from keepworld_runtime.families.family import Capabilities, Event
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """An event as it was asked for. Without `chunk` and `seconds` it starts with the next chunk."""
-
-    request_id: str
-    event: Event
-    chunk: int | None = None
-    seconds: float | None = None
+from keepworld_runtime.engine.errors import EventNotFoundError, EventPastError, QueueFullError
+from keepworld_runtime.families.family import Capabilities
+from keepworld_runtime.journal.record import Asked
+from keepworld_runtime.journal.tree import Waiting
 
 
 class EventTimeline:
@@ -37,7 +29,7 @@ class EventTimeline:
             EventPastError: that chunk is before `next_chunk`, the next one to be begun.
             QueueFullError: too many events wait.
         """
-        chunk = self._chunk_of(asked, next_chunk)
+        chunk = self.chunk_of(asked, next_chunk)
         if chunk < next_chunk:
             field = "event.chunk" if asked.chunk is not None else "event.seconds"
             start_s = self._capabilities.first_frame_of(next_chunk) / self._capabilities.fps
@@ -48,19 +40,37 @@ class EventTimeline:
         return chunk
 
     @property
-    def waiting(self) -> list[Event]:
+    def waiting(self) -> list[Waiting]:
         """Those not handed over yet, by the chunk they start with."""
-        return [asked.event for chunk in sorted(self._pending) for asked in self._pending[chunk]]
+        return [Waiting(chunk=chunk, asked=asked) for chunk in sorted(self._pending) for asked in self._pending[chunk]]
 
-    def clear(self) -> None:
-        """Forget everything."""
+    def cancel(self, request_id: str) -> int:
+        """Take back the waiting events of this request id; gives the chunk that goes without the first of them.
+
+        Raises:
+            EventNotFoundError: none waits.
+        """
+        found = [each.chunk for each in self.waiting if each.asked.request_id == request_id]
+        if not found:
+            raise EventNotFoundError(
+                f"no event with the request id {request_id!r} waits", field="cancel_event.event_request_id"
+            )
+        self.reset(each for each in self.waiting if each.asked.request_id != request_id)
+        return found[0]
+
+    def reset(self, waiting: Iterable[Waiting]) -> None:
+        """Hold these instead."""
+        kept = list(waiting)
         self._pending.clear()
+        for each in kept:
+            self._pending.setdefault(each.chunk, []).append(each.asked)
 
     def take(self, chunk: int) -> tuple[Asked, ...]:
         """Hand over the events that start with this chunk, in the order they came."""
         return tuple(self._pending.pop(chunk, ()))
 
-    def _chunk_of(self, asked: Asked, next_chunk: int) -> int:
+    def chunk_of(self, asked: Asked, next_chunk: int) -> int:
+        """The chunk that an event starts with."""
         if asked.chunk is not None:
             return asked.chunk
         if asked.seconds is None:

@@ -15,6 +15,8 @@ class Limits:
         max_queued_frames: frames that scripts and paths may have queued in a session.
         max_pending_events: events that may wait in a session.
         max_snapshots: that are kept; the oldest go first.
+        max_lines: that a session has; the oldest that it is not on go first.
+        max_journal_bytes: of a journal that is imported.
         dead_man_s: after this without a live control the camera stands still.
         idle_s: a session without a stream is closed after this.
     """
@@ -24,6 +26,8 @@ class Limits:
     max_queued_frames: int = 100_000
     max_pending_events: int = 256
     max_snapshots: int = 64
+    max_lines: int = 64
+    max_journal_bytes: int = 1 << 30
     dead_man_s: float = 2.0
     idle_s: float = 600.0
 

@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from keepworld.motion import Control
-
 from keepworld_runtime.engine.errors import RequestError
-from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.track import Touch
 from keepworld_runtime.families.family import FrameData
+from keepworld_runtime.journal.record import Begun
 
 
 class NoticeKind(StrEnum):
@@ -37,11 +35,14 @@ class MadeFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeChunk:
-    """The end of a chunk: what it was made from, what it cost. Follows its last frame."""
+    """The end of a chunk: what it was made from, what it cost. Follows its last frame.
 
-    chunk: int
-    controls: tuple[Control, ...]
-    events: tuple[Asked, ...]
+    `digest` comes when the chunk is in the journal; before that the end must not leave.
+    """
+
+    begun: Begun
+    line: int
+    digest: asyncio.Future[bytes]
     touch: Touch | None
     begun_s: float
     draw_s: float
@@ -85,6 +86,24 @@ class Outbox:
         """Add what has been made."""
         self._items.append(item)
         self._arrival.set()
+
+    def handed_on(self, seq: int) -> Outbox:
+        """What waits of this one, without the frames before `seq`: for another reader, who has them."""
+        had = [i for i, item in enumerate(self._items) if isinstance(item, MadeFrame) and item.seq < seq]
+        num_had = had[-1] + 1 if had else 0
+        other = Outbox()
+        for i, item in enumerate(self._items):
+            if i >= num_had:
+                other.put(item)
+        other.chunks = self.chunks - sum(isinstance(item, MadeChunk) for item in list(self._items)[:num_had])
+        return other
+
+    def put_end_again(self, end: MadeChunk) -> None:
+        """Add the end of a chunk whose frames its reader has, unless it is what comes first anyway. Before anybody follows."""
+        first = self._items[0] if self._items else None
+        if not (isinstance(first, MadeChunk) and first.begun.number == end.begun.number):
+            self._items.appendleft(end)
+            self.chunks += 1
 
     @property
     def next_frame(self) -> MadeFrame | None:

@@ -27,10 +27,6 @@ class Blobs(Protocol):
         """
         ...
 
-    def has(self, name: str) -> bool:
-        """Whether something is kept under a name."""
-        ...
-
     def names(self) -> Iterable[str]:
         """All names."""
         ...
@@ -71,10 +67,6 @@ class MemoryBlobs:
         if name not in self._kept:
             raise FileNotFoundError(name)
         return self._kept[name]
-
-    def has(self, name: str) -> bool:
-        """Whether something is kept under a name."""
-        return name in self._kept
 
     def names(self) -> Iterable[str]:
         """All names."""
@@ -128,10 +120,6 @@ class StoredBlobs:
         if name_of(data) != name:
             raise ValueError("a stored part is not what was put there")
         return data
-
-    def has(self, name: str) -> bool:
-        """Whether something is kept under a name."""
-        return bool(self._fs.exists(self._path(name)))
 
     def names(self) -> Iterable[str]:
         """All names, and those of files that were never finished."""

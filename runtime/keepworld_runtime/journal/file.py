@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 from keepworld_runtime.journal import record, specs
 from keepworld_runtime.journal.blobs import Blobs
@@ -51,7 +51,7 @@ def write(origin: bytes, bodies: Sequence[bytes], digest: bytes, blobs: Blobs) -
     yield from _section(b"E", digest)
 
 
-def read(source: BinaryIO, blobs: Blobs) -> Walk:
+def read(source: IO[bytes], blobs: Blobs) -> Walk:
     """Read a walk; what it has beside its chunks is put into `blobs`.
 
     Raises:
@@ -70,9 +70,9 @@ def read(source: BinaryIO, blobs: Blobs) -> Walk:
             digest = record.chained(b"", data)
         elif kind == b"C" and origin and len(bodies) < MAX_CHUNKS:
             kept = record.decode(data)
-            if kept.number != len(bodies) or not set(kept.parts.added.values()) <= known:
+            if kept.begun.number != len(bodies) or not set(kept.parts.added.values()) <= known:
                 raise ValueError(
-                    f"chunk {kept.number} stands where chunk {len(bodies)} should, or lacks some of its parts"
+                    f"chunk {kept.begun.number} stands where chunk {len(bodies)} should, or lacks some of its parts"
                 )
             bodies.append(data)
             digest = record.chained(digest, data)
@@ -93,7 +93,7 @@ def _section(kind: bytes, data: bytes) -> Iterator[bytes]:
         yield data[at : at + _READ_BYTES]
 
 
-def _sections(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _sections(source: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The sections that are there whole."""
     while len(header := source.read(_HEADER.size)) == _HEADER.size:
         kind, length, checksum = _HEADER.unpack(header)

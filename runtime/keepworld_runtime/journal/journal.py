@@ -22,10 +22,14 @@ import numpy as np
 from keepworld_runtime.families.family import WorldState
 from keepworld_runtime.journal import file, record, specs
 from keepworld_runtime.journal.blobs import Blobs
-from keepworld_runtime.journal.record import Parts, Record
+from keepworld_runtime.journal.record import Begun, Parts, Record
 from keepworld_runtime.journal.schema import BODIES, DIGESTS, DROP_UNREACHED, ROW, opened
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import KeptSession, Line, Made, Point, Snapshot, Waiting
+
+
+class LineGoneError(Exception):
+    """A line that a session does not have, or not any more."""
 
 
 class Journal:
@@ -64,15 +68,13 @@ class Journal:
     def commit(self, session_id: str, line: int, made: Made) -> bytes:
         """Add a chunk to a session's line, for good; gives its digest."""
         head = self.line(session_id, line).point
-        assert made.number == head.chunks
+        if made.begun.number != head.chunks:
+            raise OSError(f"chunk {made.begun.number} cannot follow {head.chunks} chunks: one before it was not kept")
         before = self._table(head)
         added = {name: self.blobs.put(data) for name, data in made.change.new.items()}
         after = {name: added.get(name) or before[name] for name in made.change.names}
         kept = Record(
-            number=made.number,
-            controls=made.controls,
-            poses=made.poses,
-            events=made.events,
+            begun=made.begun,
             cameras=np.stack([frame.c2w for frame in made.frames]),
             frames=tuple(map(record.checksum, made.frames)),
             head=made.change.head,
@@ -145,7 +147,6 @@ class Journal:
                 "sessions",
                 id=session.id,
                 token_digest=session.token_digest,
-                owner=session.owner,
                 line=session.line.number,
                 waiting=_written(session.waiting),
             )
@@ -153,16 +154,10 @@ class Journal:
 
     def sessions(self) -> list[KeptSession]:
         """All that are kept, oldest first."""
-        rows = self._db.execute("SELECT id, token_digest, owner, line, waiting FROM sessions ORDER BY rowid").fetchall()
+        rows = self._db.execute("SELECT id, token_digest, line, waiting, begun FROM sessions ORDER BY rowid").fetchall()
         return [
-            KeptSession(
-                id=session_id,
-                token_digest=bytes(token_digest),
-                owner=owner,
-                line=self.line(session_id, line),
-                waiting=_read(waiting),
-            )
-            for session_id, token_digest, owner, line, waiting in rows
+            _kept(session_id, token_digest, self.line(session_id, line), waiting, begun)
+            for session_id, token_digest, line, waiting, begun in rows
         ]
 
     def lines(self, session_id: str) -> list[Line]:
@@ -180,11 +175,11 @@ class Journal:
         """One of a session's lines.
 
         Raises:
-            LookupError: there is none of this number.
+            LineGoneError: there is none of this number.
         """
         found = next((line for line in self.lines(session_id) if line.number == number), None)
         if found is None:
-            raise LookupError(f"the session has no line {number}")
+            raise LineGoneError(f"the session has no line {number}")
         return found
 
     def rewind(self, session_id: str, line: int, point: Point, waiting: Sequence[Waiting], max_lines: int) -> Line:
@@ -196,7 +191,7 @@ class Journal:
             if not found:
                 self._add_line(session_id, target)
             self._db.execute(
-                "UPDATE sessions SET line = ?, waiting = ? WHERE id = ?",
+                "UPDATE sessions SET line = ?, waiting = ?, begun = NULL WHERE id = ?",
                 (target.number, _written(waiting), session_id),
             )
         surplus = [each.number for each in self.lines(session_id) if each.number not in (line, target.number)]
@@ -211,6 +206,11 @@ class Journal:
         """Keep the events that wait in a session."""
         self._db.execute("UPDATE sessions SET waiting = ? WHERE id = ?", (_written(waiting), session_id))
 
+    def save_begun(self, session_id: str, begun: Begun) -> None:
+        """Keep what a session's next chunk is made from, before anybody sees anything of it."""
+        body = record.encode_begun(begun)
+        self._db.execute("UPDATE sessions SET begun = ? WHERE id = ?", (body, session_id))
+
     def remove_session(self, session_id: str) -> None:
         """Forget a session and its lines."""
         with self._transaction():
@@ -220,9 +220,9 @@ class Journal:
 
     # Snapshots
 
-    def add_snapshot(self, point: Point, name: str, owner: str, max_snapshots: int) -> Snapshot:
+    def add_snapshot(self, point: Point, name: str, max_snapshots: int) -> Snapshot:
         """Keep a point; the oldest snapshots go if there are too many."""
-        kept = Snapshot(id=secrets.token_hex(16), name=name, point=point, created_s=time.time(), owner=owner)
+        kept = Snapshot(id=secrets.token_hex(16), name=name, point=point, created_s=time.time())
         with self._transaction():
             self._insert(
                 "snapshots",
@@ -232,7 +232,6 @@ class Journal:
                 head=point.chunk,
                 chunks=point.chunks,
                 created_s=kept.created_s,
-                owner=owner,
             )
         for surplus in self.snapshots()[max_snapshots:]:
             self.remove_snapshot(surplus.id)
@@ -240,12 +239,10 @@ class Journal:
 
     def snapshots(self) -> list[Snapshot]:
         """All, the newest first."""
-        rows = self._db.execute(
-            "SELECT id, name, world, head, chunks, created_s, owner FROM snapshots ORDER BY rowid DESC"
-        )
+        rows = self._db.execute("SELECT id, name, world, head, chunks, created_s FROM snapshots ORDER BY rowid DESC")
         return [
-            Snapshot(id=key, name=name, point=Point(world, head, chunks), created_s=created_s, owner=owner)
-            for key, name, world, head, chunks, created_s, owner in rows
+            Snapshot(id=key, name=name, point=Point(world, head, chunks), created_s=created_s)
+            for key, name, world, head, chunks, created_s in rows
         ]
 
     def remove_snapshot(self, snapshot_id: str) -> None:
@@ -344,35 +341,48 @@ class Journal:
 
     def _mend(self) -> None:
         """Cut every line and snapshot back to its last whole chunk, and drop what nothing reaches."""
+        parents = dict(self._db.execute("SELECT id, parent FROM chunks"))
+        whole = self._whole_chunks()
         with self._transaction():
             for table in ("lines", "snapshots"):
-                rows = self._db.execute(f"SELECT rowid, head FROM {table} WHERE head IS NOT NULL").fetchall()  # noqa: S608
-                for rowid, head in rows:
-                    whole, chunks = self._last_whole(head)
-                    if whole != head:
-                        self._db.execute(
-                            f"UPDATE {table} SET head = ?, chunks = ? WHERE rowid = ?",  # noqa: S608
-                            (whole, chunks, rowid),
-                        )
+                rows = self._db.execute(f"SELECT rowid, head, chunks FROM {table} WHERE head IS NOT NULL")  # noqa: S608
+                for rowid, head, chunks in rows.fetchall():
+                    cut, left = head, chunks
+                    while cut is not None and cut not in whole:
+                        cut, left = parents.get(cut), left - 1
+                    if cut != head:
+                        update = f"UPDATE {table} SET head = ?, chunks = ? WHERE rowid = ?"  # noqa: S608
+                        self._db.execute(update, (cut, 0 if cut is None else left, rowid))
         self._collect()
         self.sweep()
 
-    def _last_whole(self, head: int | None) -> tuple[int | None, int]:
-        """The nearest chunk back from `head` that is as it was written, and how many chunks there are up to it."""
-        while head is not None:
-            row = self._db.execute(
-                "SELECT world, parent, number, digest, body FROM chunks WHERE id = ?", (head,)
-            ).fetchone()
-            if row is None:
-                return None, 0
-            world, parent, number, digest, body = row
-            before = self.digest(Point(world, parent, number))
-            if record.chained(before, body) == digest and all(
-                self.blobs.has(name) for name in record.decode(body).parts.added.values()
-            ):
-                return head, number + 1
-            head = parent
-        return None, 0
+    def _whole_chunks(self) -> set[int]:
+        """Those that are as they were written, and all before them too."""
+        stored = set(self.blobs.names())
+        torn = {chunk for name, chunk in self._db.execute("SELECT name, chunk FROM blobs") if name not in stored}
+        digests = dict(self._db.execute("SELECT id, digest FROM worlds"))
+        whole: dict[int, bytes] = {}
+        for row, world, parent, digest, body in self._db.execute(
+            "SELECT id, world, parent, digest, body FROM chunks ORDER BY id"
+        ):
+            before = digests[world] if parent is None else whole.get(parent)
+            if before is not None and row not in torn and record.chained(before, body) == digest:
+                whole[row] = digest
+        return set(whole)
+
+
+def _kept(session_id: str, token_digest: bytes, line: Line, waiting: str, begun: bytes | None) -> KeptSession:
+    """A session as its row has it, without what is done already."""
+    unfinished = record.decode_begun(begun) if begun else None
+    is_unfinished = unfinished is not None and unfinished.number == line.point.chunks
+    next_chunk = line.point.chunks + is_unfinished
+    return KeptSession(
+        id=session_id,
+        token_digest=bytes(token_digest),
+        line=line,
+        waiting=tuple(each for each in _read(waiting) if each.chunk >= next_chunk),
+        begun=unfinished if is_unfinished else None,
+    )
 
 
 def _written(waiting: Sequence[Waiting]) -> str:

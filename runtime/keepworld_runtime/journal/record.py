@@ -77,32 +77,43 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Record:
-    """A chunk.
+class Begun:
+    """A chunk that is being made: all that it takes to make it.
 
     Attributes:
         number: from 0.
-        controls, poses, events: what it was made from, as in `ChunkRequest`.
-        cameras: [T, 4, 4] camera to world, float64, of the frames that came of it.
-        frames: a checksum of each.
-        head: of the world's state after it.
-        parts: of that state.
+        controls, poses, events: as in `ChunkRequest`.
     """
 
     number: int
     controls: tuple[Control, ...]
     poses: tuple[Pose | None, ...]
     events: tuple[Asked, ...]
+
+    @property
+    def request(self) -> ChunkRequest:
+        """What makes the chunk."""
+        events = tuple(asked.event for asked in self.events)
+        return ChunkRequest(chunk=self.number, controls=self.controls, poses=self.poses, events=events)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Record:
+    """A chunk.
+
+    Attributes:
+        begun: what it was made from.
+        cameras: [T, 4, 4] camera to world, float64, of the frames that came of it.
+        frames: a checksum of each.
+        head: of the world's state after it.
+        parts: of that state.
+    """
+
+    begun: Begun
     cameras: NDArray[np.float64]
     frames: tuple[bytes, ...]
     head: bytes
     parts: Parts
-
-    @property
-    def request(self) -> ChunkRequest:
-        """What makes the chunk again."""
-        events = tuple(asked.event for asked in self.events)
-        return ChunkRequest(chunk=self.number, controls=self.controls, poses=self.poses, events=events)
 
 
 def checksum(frame: FrameData) -> bytes:
@@ -119,21 +130,16 @@ def chained(before: bytes, body: bytes) -> bytes:
 
 def encode(record: Record) -> bytes:
     """A record as bytes."""
-    runs = [(control, len(list(same))) for control, same in itertools.groupby(record.controls)]
-    told: dict[str, Any] = {
-        "number": record.number,
-        "controls": [[frames, *c.move, *c.turn, c.speed, c.buttons] for c, frames in runs],
-        "cameras": _text(np.ascontiguousarray(record.cameras, "<f8").tobytes()),
-        "frames": _text(b"".join(record.frames)),
-        "head": _text(record.head),
-    }
-    if any(pose is not None for pose in record.poses):
-        told["poses"] = [None if pose is None else pose.ravel().tolist() for pose in record.poses]
-    if record.events:
-        told["events"] = [encode_asked(asked) for asked in record.events]
     parts = {"removed": record.parts.removed, "added": record.parts.added, "order": record.parts.order}
-    told["parts"] = {name: value for name, value in parts.items() if value}
-    return json.dumps(told, separators=(",", ":"), allow_nan=False).encode()
+    return _json(
+        {
+            **_told(record.begun),
+            "cameras": _text(np.ascontiguousarray(record.cameras, "<f8").tobytes()),
+            "frames": _text(b"".join(record.frames)),
+            "head": _text(record.head),
+            "parts": {name: value for name, value in parts.items() if value},
+        }
+    )
 
 
 def decode(body: bytes) -> Record:
@@ -146,6 +152,16 @@ def decode(body: bytes) -> Record:
         return _record(json.loads(body))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not the record of a chunk: {type(error).__name__} {error}") from None
+
+
+def encode_begun(begun: Begun) -> bytes:
+    """A chunk that is being made, as bytes."""
+    return _json(_told(begun))
+
+
+def decode_begun(body: bytes) -> Begun:
+    """A chunk that was being made, from its bytes."""
+    return _begun(json.loads(body))
 
 
 def encode_asked(asked: Asked) -> dict[str, Any]:
@@ -177,25 +193,47 @@ def decode_asked(told: Mapping[str, Any]) -> Asked:
     )
 
 
-def _record(told: Mapping[str, Any]) -> Record:
+def _told(begun: Begun) -> dict[str, Any]:
+    runs = [(control, len(list(same))) for control, same in itertools.groupby(begun.controls)]
+    told: dict[str, Any] = {
+        "number": begun.number,
+        "controls": [[frames, *c.move, *c.turn, c.speed, c.buttons] for c, frames in runs],
+    }
+    if any(pose is not None for pose in begun.poses):
+        told["poses"] = [None if pose is None else pose.ravel().tolist() for pose in begun.poses]
+    if begun.events:
+        told["events"] = [encode_asked(asked) for asked in begun.events]
+    return told
+
+
+def _begun(told: Mapping[str, Any]) -> Begun:
     runs = [(int(frames), _control(values)) for frames, *values in told["controls"]]
     total = sum(frames for frames, _ in runs)
     if not 0 < total <= _MAX_FRAMES or any(frames < 1 for frames, _ in runs):
         raise ValueError(f"a chunk must have 1 to {_MAX_FRAMES} frames, got {total}")
     poses = tuple(_pose(values) for values in told.get("poses", (None,) * total))
-    cameras = np.frombuffer(_bytes(told["cameras"]), "<f8").astype(np.float64).reshape(-1, *_POSE_SHAPE)
-    sums = _bytes(told["frames"])
-    frames = tuple(sums[at : at + CHECKSUM_BYTES] for at in range(0, len(sums), CHECKSUM_BYTES))
-    if {len(poses), len(cameras), len(frames)} != {total} or len(sums) != total * CHECKSUM_BYTES:
-        raise ValueError(f"{total} controls, {len(poses)} poses, {len(cameras)} cameras, {len(frames)} checksums")
-    parts, order = told["parts"], told["parts"].get("order")
-    return Record(
+    if len(poses) != total:
+        raise ValueError(f"a chunk of {total} controls must have as many poses, got {len(poses)}")
+    return Begun(
         number=int(told["number"]),
         controls=tuple(control for frames, control in runs for _ in range(frames)),
         poses=poses,
         events=tuple(decode_asked(each) for each in told.get("events", ())),
+    )
+
+
+def _record(told: Mapping[str, Any]) -> Record:
+    begun = _begun(told)
+    total = len(begun.controls)
+    cameras = np.frombuffer(_bytes(told["cameras"]), "<f8").astype(np.float64).reshape(-1, *_POSE_SHAPE)
+    sums = _bytes(told["frames"])
+    if len(cameras) != total or len(sums) != total * CHECKSUM_BYTES:
+        raise ValueError(f"a chunk of {total} controls has {len(cameras)} cameras and {len(sums)} bytes of checksums")
+    parts, order = told["parts"], told["parts"].get("order")
+    return Record(
+        begun=begun,
         cameras=cameras,
-        frames=frames,
+        frames=tuple(sums[at : at + CHECKSUM_BYTES] for at in range(0, len(sums), CHECKSUM_BYTES)),
         head=_bytes(told["head"]),
         parts=Parts(
             removed=tuple(map(str, parts.get("removed", ()))),
@@ -224,6 +262,10 @@ def _hex(digest: object) -> str:
     if not isinstance(digest, str) or len(digest) != 64 or bytes.fromhex(digest).hex() != digest:
         raise ValueError("a part's hash must be 64 hexadecimal digits")
     return digest
+
+
+def _json(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _text(data: bytes) -> str:

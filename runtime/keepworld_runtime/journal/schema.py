@@ -16,7 +16,8 @@ CREATE TABLE blobs (name TEXT NOT NULL, chunk INTEGER, world INTEGER);
 CREATE INDEX blobs_by_chunk ON blobs (chunk);
 CREATE INDEX blobs_by_name ON blobs (name);
 CREATE TABLE sessions (
-    id TEXT PRIMARY KEY, token_digest BLOB NOT NULL, owner TEXT NOT NULL, line INTEGER NOT NULL, waiting TEXT NOT NULL
+    id TEXT PRIMARY KEY, token_digest BLOB NOT NULL, line INTEGER NOT NULL, waiting TEXT NOT NULL,
+    begun BLOB
 );
 CREATE TABLE lines (
     session TEXT NOT NULL, number INTEGER NOT NULL, world INTEGER NOT NULL, head INTEGER, chunks INTEGER NOT NULL,
@@ -24,7 +25,7 @@ CREATE TABLE lines (
 );
 CREATE TABLE snapshots (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, world INTEGER NOT NULL, head INTEGER, chunks INTEGER NOT NULL,
-    created_s REAL NOT NULL, owner TEXT NOT NULL
+    created_s REAL NOT NULL
 );
 """
 _BACK = """

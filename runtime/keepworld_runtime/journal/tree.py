@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keepworld.motion import Control
-
 from keepworld_runtime.families.family import FrameData
-from keepworld_runtime.journal.record import Asked, Pose
+from keepworld_runtime.journal.record import Asked, Begun
 from keepworld_runtime.journal.state import StateChange
 
 
@@ -51,14 +49,12 @@ class Snapshot:
         id: a secret that opens it.
         name: for people.
         created_s: seconds since 1970.
-        owner: whose it is.
     """
 
     id: str
     name: str
     point: Point
     created_s: float
-    owner: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,23 +73,20 @@ class KeptSession:
         token_digest: SHA-256 of its token.
         line: the one it is on.
         waiting: its events.
-        owner: whose it is.
+        begun: the chunk that was being made; None if it was made, or none was.
     """
 
     id: str
     token_digest: bytes
     line: Line
     waiting: tuple[Waiting, ...] = ()
-    owner: str = ""
+    begun: Begun | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Made:
     """A chunk that has just been drawn."""
 
-    number: int
-    controls: tuple[Control, ...]
-    poses: tuple[Pose | None, ...]
-    events: tuple[Asked, ...]
+    begun: Begun
     frames: tuple[FrameData, ...]
     change: StateChange

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -18,6 +19,8 @@ from keepworld_runtime.engine.group import LocalGroup
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.worker import WorkerSetup
 from keepworld_runtime.families.family import Capabilities
+from keepworld_runtime.journal.blobs import MemoryBlobs, StoredBlobs
+from keepworld_runtime.journal.journal import Journal
 from keepworld_runtime.serving import metrics, tls, tracing
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 from keepworld_runtime.serving.guard import Guard
@@ -44,6 +47,7 @@ _BOUNDS = (
 )
 DRAIN_S = 5.0
 _STOP_S = 1.0
+_MEMORY_BYTES = 4 << 30  # of a journal in memory, beside its records
 _BYTES_PER_PIXEL = 9  # colour 3, depth 4, labels 1, confidence 1
 _ROOM_BYTES = 1 << 20  # for what a message has beside pixels, and for pixels that do not compress
 
@@ -56,7 +60,7 @@ class Server:
         failed: done, with an exception, when the workers cannot be brought to life any more.
 
     Raises:
-        ValueError: a family cannot be run as asked, or a certificate or the file of keys cannot be used.
+        ValueError: a family cannot be run as asked, or a certificate, the file of keys or the journal cannot be used.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -67,6 +71,7 @@ class Server:
         self._credentials = tls.credentials(config.tls) if config.tls.cert else None
         self._keys = KeyFile(config.keys) if config.keys else None
         self._families = families
+        self._journal = journal_in(config.journal, config.journal_blobs)
         self.assets = AssetStore(AssetLimits())
         self.port = 0
 
@@ -89,6 +94,7 @@ class Server:
         self.engine = Engine(
             self._families,
             self.group,
+            self._journal,
             self._limits,
             chunk_floor_s=config.chunk_floor_s,
             warm_s=config.patience.warm_s,
@@ -101,6 +107,7 @@ class Server:
         self.port = self._listen()
         self._scraped = self._metrics.serve(config.metrics_host, config.metrics_port) if config.metrics_port else None
         await self._health.set_serving(False)
+        await self.engine.bring_back()
         await self._server.start()
         self.failed = asyncio.create_task(self.engine.run())
         self._announcing = asyncio.create_task(self._announce())
@@ -181,6 +188,21 @@ class Server:
             )
             reflection.enable_server_reflection(names, server)
         return server
+
+
+def journal_in(folder: Path | None, blobs: str) -> Journal:
+    """The journal in a folder, what is big in it at another place if `blobs` names one; without a folder: in memory.
+
+    Raises:
+        ValueError: it cannot be opened.
+    """
+    if folder is None:
+        return Journal(None, MemoryBlobs(_MEMORY_BYTES))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Journal(folder / "journal.sqlite", StoredBlobs(blobs or (folder / "blobs").absolute().as_uri()))
+    except OSError as error:
+        raise ValueError(f"the journal cannot be kept: {error.strerror}") from None
 
 
 def frame_bytes(capabilities: list[Capabilities]) -> int:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import grpc
 from keepworld.v1 import session_pb2, world_service_pb2, world_service_pb2_grpc
 
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, WarmingError
+from keepworld_runtime.engine.session import Session
+from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.serving import validate, wire
 from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.idempotency import AnswerStore
@@ -21,7 +24,30 @@ from keepworld_runtime.serving.stream import Context, Request, Stream
 
 _ATTACH_WITHIN_S = 30.0
 _WARMING_RETRY_S = 2.0
+_SPOOLED_BYTES = 8 << 20  # of a journal that comes in; beyond that it goes to a temporary file
 _BEFORE_DEADLINE_S = 0.2  # so that the answer still gets there
+
+
+_Made = TypeVar("_Made")
+_Mutation = (
+    world_service_pb2.CreateSessionRequest
+    | world_service_pb2.CreateSnapshotRequest
+    | world_service_pb2.BranchSessionRequest
+    | world_service_pb2.RewindSessionRequest
+)
+
+
+class _Once(Generic[_Made]):
+    """One method's answers: the same for the same request."""
+
+    def __init__(self) -> None:
+        self._answers: AnswerStore[_Made] = AnswerStore(time.monotonic)
+
+    async def once(self, request: _Mutation, make: Callable[[], Awaitable[_Made]]) -> _Made:
+        """Do what a request asks, unless it has been done; a request without an id is new every time."""
+        if not validate.request_id(request.request_id):
+            return await make()
+        return await self._answers.once(request.request_id, request.SerializeToString(deterministic=True), make)
 
 
 class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
@@ -31,8 +57,10 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         self._engine = engine
         self._assets = assets
         self._threads = threads
-        self._snapshots: AnswerStore[world_service_pb2.CreateSnapshotResponse] = AnswerStore(time.monotonic)
-        self._created: AnswerStore[world_service_pb2.CreateSessionResponse] = AnswerStore(time.monotonic)
+        self._created: _Once[world_service_pb2.CreateSessionResponse] = _Once()
+        self._snapshots: _Once[world_service_pb2.CreateSnapshotResponse] = _Once()
+        self._branched: _Once[world_service_pb2.BranchSessionResponse] = _Once()
+        self._rewound: _Once[world_service_pb2.RewindSessionResponse] = _Once()
 
     async def GetCapabilities(  # noqa: N802 - gRPC's names
         self,
@@ -58,23 +86,22 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         engine = self._engine
 
         async def create() -> world_service_pb2.CreateSessionResponse:
-            start = engine.snapshot(request.snapshot_id) if request.snapshot_id else None
+            start = await engine.archive.start(request.snapshot_id) if request.snapshot_id else None
             if start:
                 validate.same_world(request, start)
                 family, spec = start.family, start.spec
             else:
                 family = engine.family(request.family)
                 spec = validate.world_spec(request, family.capabilities, self._assets)
+            events = validate.events(request.events, family, engine.limits)
             await self._until_ready(context)
             reading = family.read_prompt(spec.prompt)
-            session = engine.create(family, spec, start)
+            session = await engine.create(family, spec, start, events=events)
             return world_service_pb2.CreateSessionResponse(
                 session=wire.session(session), token=session.token, used=reading.used, ignored=reading.ignored
             )
 
-        if not validate.request_id(request.request_id):
-            return await create()
-        return await self._created.once(request.request_id, request.SerializeToString(deterministic=True), create)
+        return await self._created.once(request, create)
 
     async def StreamSession(  # type: ignore[override]  # noqa: N802 - reads and writes as it likes, instead of yielding
         self,
@@ -85,7 +112,9 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         attach = await _first_message(request_iterator)
         session = self._engine.session(attach.session_id, attach.token)
         wanted = validate.picture_format(attach.config, "attach.config")
-        attachment = self._engine.attach(session, validate.pace(attach.pace, "attach.pace"))
+        last_seq = attach.last_seq if attach.HasField("last_seq") else None
+        pace = validate.pace(attach.pace, "attach.pace")
+        attachment = await self._engine.attach(session, pace, last_seq, attach.line)
         try:
             await Stream(self._engine, session, attachment, wanted, self._threads).run(request_iterator, context)
         finally:
@@ -96,9 +125,10 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         request: world_service_pb2.GetSessionRequest,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> world_service_pb2.GetSessionResponse:
-        """How far a session is."""
+        """How far a session is, on which of its lines."""
         session = self._engine.session(request.session_id, request.token)
-        return world_service_pb2.GetSessionResponse(session=wire.session(session))
+        lines = [wire.line(line, session.capabilities) for line in await self._engine.lines(session)]
+        return world_service_pb2.GetSessionResponse(session=wire.session(session), lines=lines)
 
     async def ListSessions(  # noqa: N802
         self,
@@ -119,12 +149,101 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
 
         async def create() -> world_service_pb2.CreateSnapshotResponse:
             session = self._engine.session(request.session_id, request.token)
-            snapshot = self._engine.take_snapshot(session)
-            return world_service_pb2.CreateSnapshotResponse(snapshot=wire.snapshot(snapshot, session.frames))
+            snapshot = await self._engine.archive.keep(session, validate.name(request.name))
+            return world_service_pb2.CreateSnapshotResponse(snapshot=wire.snapshot(snapshot))
 
-        if not validate.request_id(request.request_id):
-            return await create()
-        return await self._snapshots.once(request.request_id, request.SerializeToString(deterministic=True), create)
+        return await self._snapshots.once(request, create)
+
+    async def ListSnapshots(  # noqa: N802
+        self,
+        request: world_service_pb2.ListSnapshotsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.ListSnapshotsResponse:
+        """The snapshots that are kept."""
+        return world_service_pb2.ListSnapshotsResponse(
+            snapshots=[wire.snapshot(each) for each in await self._engine.archive.all()]
+        )
+
+    async def DeleteSnapshot(  # noqa: N802
+        self,
+        request: world_service_pb2.DeleteSnapshotRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.DeleteSnapshotResponse:
+        """Forgets a snapshot."""
+        await self._engine.archive.delete(request.snapshot_id)
+        return world_service_pb2.DeleteSnapshotResponse()
+
+    async def ListEvents(  # noqa: N802
+        self,
+        request: world_service_pb2.ListEventsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.ListEventsResponse:
+        """The events that wait for their chunk."""
+        session = self._engine.session(request.session_id, request.token)
+        return world_service_pb2.ListEventsResponse(events=[wire.waiting(each) for each in session.waiting])
+
+    async def BranchSession(  # noqa: N802
+        self,
+        request: world_service_pb2.BranchSessionRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.BranchSessionResponse:
+        """Opens a second session that goes on from a chunk of this one."""
+
+        async def branch() -> world_service_pb2.BranchSessionResponse:
+            session = self._engine.session(request.session_id, request.token)
+            chunks = request.chunks if request.HasField("chunks") else None
+            other = await self._engine.branch(session, chunks, request.line)
+            return world_service_pb2.BranchSessionResponse(session=wire.session(other), token=other.token)
+
+        return await self._branched.once(request, branch)
+
+    async def RewindSession(  # noqa: N802
+        self,
+        request: world_service_pb2.RewindSessionRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.RewindSessionResponse:
+        """Goes back, on this line or another."""
+
+        async def rewind() -> world_service_pb2.RewindSessionResponse:
+            session = self._engine.session(request.session_id, request.token)
+            await self._engine.rewind(session, request.chunks, request.line)
+            return world_service_pb2.RewindSessionResponse(session=wire.session(session))
+
+        return await self._rewound.once(request, rewind)
+
+    async def GetJournal(  # noqa: N802
+        self,
+        request: world_service_pb2.GetJournalRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[world_service_pb2.GetJournalResponse]:
+        """All that it takes to make a walk again."""
+        source: Session | Start
+        if bool(request.session_id) == bool(request.snapshot_id):
+            raise InvalidFieldError("name a session or a snapshot, one of the two", field="session_id")
+        if request.session_id:
+            source = self._engine.session(request.session_id, request.token)
+        else:
+            source = await self._engine.archive.start(request.snapshot_id)
+        async for data in self._engine.archive.written(source):
+            yield world_service_pb2.GetJournalResponse(data=data)
+
+    async def ImportJournal(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[world_service_pb2.ImportJournalRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> world_service_pb2.ImportJournalResponse:
+        """Takes a walk, as a snapshot."""
+        name, num_bytes, limit = None, 0, self._engine.limits.max_journal_bytes
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES) as spooled:
+            async for request in request_iterator:
+                name = validate.name(request.name) if name is None else name
+                num_bytes += len(request.data)
+                if num_bytes > limit:
+                    raise InvalidFieldError(f"a journal has at most {limit} bytes", field="data")
+                await asyncio.to_thread(spooled.write, request.data)
+            spooled.seek(0)
+            taken = await self._engine.archive.take(spooled, name or "")
+        return world_service_pb2.ImportJournalResponse(snapshot=wire.snapshot(taken))
 
     async def CloseSession(  # noqa: N802
         self,

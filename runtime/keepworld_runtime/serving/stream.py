@@ -14,10 +14,11 @@ from typing import Any
 import grpc
 from keepworld.v1 import frame_pb2, world_service_pb2
 
+from keepworld_runtime.engine.attachment import Attachment
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, RequestError
 from keepworld_runtime.engine.outbox import Failure, Item, MadeChunk, MadeFrame
-from keepworld_runtime.engine.session import Attachment, Session
+from keepworld_runtime.engine.session import Session
 from keepworld_runtime.serving import pictures, validate, wire
 from keepworld_runtime.serving.pictures import Encoded, PictureFormat
 
@@ -64,7 +65,7 @@ class Stream:
         self._wanted = wanted
         self._threads = threads
         self._replies: deque[Response] = deque()
-        self._pictures: deque[tuple[Item, asyncio.Future[Encoded] | None]] = deque()
+        self._outgoing: deque[tuple[Item, asyncio.Future[Encoded] | asyncio.Future[bytes] | None]] = deque()
         self._something = asyncio.Event()
         self._room = asyncio.Event()
         self._tally = _Tally()
@@ -83,8 +84,8 @@ class Stream:
             else:
                 raise group.exceptions[0] from None
         finally:
-            for _, future in self._pictures:
-                if future:
+            for item, future in self._outgoing:
+                if future and isinstance(item, MadeFrame):
                     future.cancel()
 
     async def _until_over(self) -> None:
@@ -95,7 +96,7 @@ class Stream:
     async def _read(self, requests: AsyncIterator[Request]) -> None:
         async for request in requests:
             try:
-                reply = self._handle(request)
+                reply = await self._handle(request)
             except RequestError as error:
                 reply = wire.refusal(_request_id(request), error)
             if reply:
@@ -108,7 +109,7 @@ class Stream:
         self._replies.append(reply)
         self._something.set()
 
-    def _handle(self, request: Request) -> Response | None:
+    async def _handle(self, request: Request) -> Response | None:
         """Do what a message asks; gives its receipt, if it has one."""
         session, family = self._session, self._session.capabilities
         mode, limits = session.spec.mode, self._engine.limits
@@ -124,7 +125,10 @@ class Stream:
                 return wire.receipt(request.path.request_id, chunk)
             case "event":
                 asked, reading = validate.event(request.event, session.family)
-                return wire.receipt(asked.request_id, self._engine.add_event(session, asked), reading)
+                return wire.receipt(asked.request_id, await self._engine.add_event(session, asked), reading)
+            case "cancel_event":
+                chunk = await self._engine.cancel_event(session, validate.cancel_event(request.cancel_event))
+                return wire.receipt(request.cancel_event.request_id, chunk)
             case "pace":
                 self._engine.set_pace(session, validate.pace(request.pace, "pace"))
             case "config":
@@ -138,28 +142,31 @@ class Stream:
         return None
 
     async def _encode(self) -> None:
-        """Have every frame encoded as it is made, in parallel; keep their order."""
+        """Have every frame encoded as it is made, in parallel; keep their order. The end of a chunk waits for the journal."""
         loop = asyncio.get_running_loop()
         async for item in self._session.outbox.follow():
-            future = None
+            future: asyncio.Future[Encoded] | asyncio.Future[bytes] | None = None
             if isinstance(item, MadeFrame):
                 future = loop.run_in_executor(self._threads, pictures.encode, item.data, self._wanted)
+            elif isinstance(item, MadeChunk):
+                future = item.digest
+            if future:
                 future.add_done_callback(lambda _: self._something.set())
-            self._pictures.append((item, future))
+            self._outgoing.append((item, future))
             self._something.set()
 
     async def _write(self, context: Context) -> None:
-        await _send(context, wire.attached(self._attachment.epoch, self._session.next_seq))
+        await _send(context, wire.attached(self._attachment.epoch, self._session))
         while True:
             if self._replies:
                 await _send(context, self._replies.popleft())
                 self._room.set()
-            elif self._pictures and (self._pictures[0][1] is None or self._pictures[0][1].done()):
-                item, future = self._pictures[0]
+            elif self._outgoing and (self._outgoing[0][1] is None or self._outgoing[0][1].done()):
+                item, future = self._outgoing[0]
                 await _send(context, self._message(item, future.result() if future else None))
                 if self._attachment.over.is_set():
                     return  # from here on the outbox is another stream's
-                self._pictures.popleft()
+                self._outgoing.popleft()
                 self._session.mark_sent()
             else:
                 await self._wait(context)
@@ -173,9 +180,9 @@ class Stream:
         except TimeoutError:
             await _send(context, wire.heartbeat())
 
-    def _message(self, item: Item, encoded: Encoded | None) -> Response:
+    def _message(self, item: Item, encoded: Encoded | bytes | None) -> Response:
         if isinstance(item, MadeFrame):
-            assert encoded
+            assert isinstance(encoded, Encoded)
             self._tally.count(encoded)
             return wire.frame(item, encoded, self._session.capabilities)
         if isinstance(item, MadeChunk):
@@ -196,7 +203,7 @@ class Stream:
             timing.control_us = wire.microseconds(tally.first_ready_s - made.touch.at_s)
         logger.info(
             "chunk session=%s chunk=%d draw_ms=%.1f encode_ms=%.1f chunk_ms=%.1f",
-            self._session.id, made.chunk, timing.draw_us / 1e3, timing.encode_us / 1e3, timing.chunk_us / 1e3,
+            self._session.id, made.begun.number, timing.draw_us / 1e3, timing.encode_us / 1e3, timing.chunk_us / 1e3,
         )  # fmt: skip
         return timing
 
@@ -212,7 +219,7 @@ async def _send(context: Context, message: Response) -> None:
 def _request_id(request: Request) -> str:
     """The request id of a stream's message, or "" for those that have none."""
     kind = request.WhichOneof("message")
-    if kind not in ("script", "path", "event"):
+    if kind not in ("script", "path", "event", "cancel_event"):
         return ""
     message: Any = getattr(request, kind)
     return str(message.request_id)[: validate.MAX_REQUEST_ID_CHARS]

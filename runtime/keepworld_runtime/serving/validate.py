@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections.abc import Sequence
 
 import numpy as np
 from keepworld.camera import rotation_from_quat
@@ -18,16 +19,17 @@ from keepworld_runtime.engine.errors import (
     InvalidFieldError,
     PathsNotSupportedError,
 )
-from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.pace import Pace, PaceMode
-from keepworld_runtime.engine.snapshot import Snapshot
+from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.families.family import Capabilities, Event, Family, Reading, WorldSpec
+from keepworld_runtime.journal.record import Asked
 from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.pictures import Encoding, PictureFormat
 
 MAX_EVENT_CHARS = 500
 MAX_REQUEST_ID_CHARS = 64
+MAX_NAME_CHARS = 64
 MAX_RAMP_S = 600.0
 MAX_SECONDS = 1e6  # of world time, or of an event's duration: eleven days
 MAX_DISTANCE = 1e6  # of a camera from the world's origin, in its units
@@ -69,7 +71,7 @@ def world_spec(request: world_service_pb2.CreateSessionRequest, family: Capabili
     )
 
 
-def same_world(request: world_service_pb2.CreateSessionRequest, snapshot: Snapshot) -> None:
+def same_world(request: world_service_pb2.CreateSessionRequest, snapshot: Start) -> None:
     """See that what a CreateSessionRequest says beside its snapshot is what the snapshot's world was opened with."""
     spec = snapshot.spec
     for name, said, known in (
@@ -90,7 +92,7 @@ def same_world(request: world_service_pb2.CreateSessionRequest, snapshot: Snapsh
 
 
 def request_id(value: str) -> str:
-    """A request id of CreateSession: a UUID, or empty for none."""
+    """A request id of a call: a UUID, or empty for none."""
     if value:
         try:
             uuid.UUID(value)
@@ -184,22 +186,22 @@ def pose(transform: geometry_pb2.RigidTransform, field: str) -> NDArray[np.float
     return c2w
 
 
-def event(message: control_pb2.Event, family: Family) -> tuple[Asked, Reading]:
+def event(message: control_pb2.Event, family: Family, field: str = "event") -> tuple[Asked, Reading]:
     """An event, and how its text was understood."""
-    stream_request_id(message.request_id, "event")
+    stream_request_id(message.request_id, field)
     if not message.text.strip() or len(message.text) > MAX_EVENT_CHARS:
-        raise InvalidFieldError(f"must have 1 to {MAX_EVENT_CHARS} characters", field="event.text")
-    _check_range(message.ramp_s, MAX_RAMP_S, "event.ramp_s")
+        raise InvalidFieldError(f"must have 1 to {MAX_EVENT_CHARS} characters", field=f"{field}.text")
+    _check_range(message.ramp_s, MAX_RAMP_S, f"{field}.ramp_s")
     duration_s = message.duration_s if message.HasField("duration_s") else None
     if duration_s is not None:
-        _check_range(duration_s, MAX_SECONDS, "event.duration_s")
+        _check_range(duration_s, MAX_SECONDS, f"{field}.duration_s")
     when = message.WhichOneof("when")
     if when == "seconds":
-        _check_range(message.seconds, MAX_SECONDS, "event.seconds")
+        _check_range(message.seconds, MAX_SECONDS, f"{field}.seconds")
     try:
         reading = family.read_event(message.text)
     except ValueError as error:
-        raise EventNotUnderstoodError(str(error), field="event.text") from None
+        raise EventNotUnderstoodError(str(error), field=f"{field}.text") from None
     asked = Asked(
         request_id=message.request_id,
         event=Event(text=message.text, ramp_s=message.ramp_s, duration_s=duration_s),
@@ -207,6 +209,30 @@ def event(message: control_pb2.Event, family: Family) -> tuple[Asked, Reading]:
         seconds=message.seconds if when == "seconds" else None,
     )
     return asked, reading
+
+
+def events(messages: Sequence[control_pb2.Event], family: Family, limits: Limits) -> list[Asked]:
+    """The events of a CreateSessionRequest."""
+    if len(messages) > limits.max_pending_events:
+        raise InvalidFieldError(f"at most {limits.max_pending_events}, got {len(messages)}", field="events")
+    return [event(message, family, f"events[{i}]")[0] for i, message in enumerate(messages)]
+
+
+def cancel_event(message: control_pb2.CancelEvent) -> str:
+    """The request id of the event to take back."""
+    stream_request_id(message.request_id, "cancel_event")
+    if not 0 < len(message.event_request_id) <= MAX_REQUEST_ID_CHARS:
+        raise InvalidFieldError(
+            f"must have 1 to {MAX_REQUEST_ID_CHARS} characters", field="cancel_event.event_request_id"
+        )
+    return message.event_request_id
+
+
+def name(value: str) -> str:
+    """A snapshot's name."""
+    if len(value) > MAX_NAME_CHARS or not value.isprintable():
+        raise InvalidFieldError(f"has at most {MAX_NAME_CHARS} characters, all printable", field="name")
+    return value
 
 
 def stream_request_id(value: str, field: str) -> None:

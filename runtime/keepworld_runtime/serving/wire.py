@@ -10,12 +10,13 @@ from keepworld.motion import Control
 from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
 
 from keepworld_runtime.engine.errors import RequestError
-from keepworld_runtime.engine.events import Asked
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import MadeChunk, MadeFrame, Notice, NoticeKind
-from keepworld_runtime.engine.session import Session, SessionStatus
-from keepworld_runtime.engine.snapshot import Snapshot
+from keepworld_runtime.engine.session import Session, SessionStatus, capabilities_of
+from keepworld_runtime.engine.snapshot import Listed
 from keepworld_runtime.families.family import Capabilities, FrameData, Reading
+from keepworld_runtime.journal.record import Asked
+from keepworld_runtime.journal.tree import Line, Waiting
 from keepworld_runtime.serving.assets import AssetLimits
 from keepworld_runtime.serving.pictures import Encoded, Encoding
 
@@ -92,6 +93,8 @@ def limits(values: Limits, assets: AssetLimits) -> world_service_pb2.Limits:
         max_asset_pixels=assets.max_pixels,
         max_asset_bytes=assets.max_bytes,
         asset_s=assets.kept_s,
+        max_lines=values.max_lines,
+        max_journal_bytes=values.max_journal_bytes,
     )
 
 
@@ -109,17 +112,56 @@ def session(values: Session) -> world_service_pb2.Session:
         chunks=values.chunks,
         frames=values.frames,
         first_chunk_frames=values.capabilities.first_chunk_frames,
+        line=values.line,
     )
 
 
-def snapshot(values: Snapshot, frames: int) -> world_service_pb2.Snapshot:
-    """A snapshot of a session that had so many frames."""
-    return world_service_pb2.Snapshot(snapshot_id=values.id, chunks=values.chunks, frames=frames)
+def snapshot(values: Listed) -> world_service_pb2.Snapshot:
+    """A snapshot."""
+    kept, start = values.snapshot, values.start
+    family, spec = capabilities_of(start.family, start.spec), start.spec
+    return world_service_pb2.Snapshot(
+        snapshot_id=kept.id,
+        chunks=kept.point.chunks,
+        frames=family.first_frame_of(kept.point.chunks),
+        name=kept.name,
+        family=family.name,
+        seed=spec.seed,
+        size=world_service_pb2.Size(width=spec.width, height=spec.height),
+        mode=spec.mode,
+        created_s=kept.created_s,
+    )
 
 
-def attached(epoch: int, next_seq: int) -> Response:
+def line(values: Line, family: Capabilities) -> session_pb2.Line:
+    """A session's line."""
+    chunks = values.point.chunks
+    return session_pb2.Line(
+        line=values.number,
+        chunks=chunks,
+        frames=family.first_frame_of(chunks),
+        parent=values.parent,
+        shared_chunks=values.shared,
+    )
+
+
+def waiting(values: Waiting) -> control_pb2.WaitingEvent:
+    """An event that waits."""
+    return control_pb2.WaitingEvent(event=_event(values.asked, values.chunk), chunk=values.chunk)
+
+
+def attached(epoch: int, values: Session) -> Response:
     """The first answer of a stream."""
-    return Response(attached=session_pb2.Attached(epoch=epoch, next_seq=next_seq, heartbeat_s=HEARTBEAT_S))
+    return Response(
+        attached=session_pb2.Attached(
+            epoch=epoch,
+            next_seq=values.next_seq,
+            heartbeat_s=HEARTBEAT_S,
+            line=values.line,
+            queued_frames=values.num_queued,
+            next_chunk=values.begun,
+        )
+    )
 
 
 def frame(made: MadeFrame, encoded: Encoded, family: Capabilities) -> Response:
@@ -142,13 +184,16 @@ def frame(made: MadeFrame, encoded: Encoded, family: Capabilities) -> Response:
 
 
 def chunk_end(made: MadeChunk, timing: frame_pb2.ChunkTiming) -> Response:
-    """The end of a chunk: what it was made from, what it cost."""
+    """The end of a chunk that has been kept: what it was made from, what it cost."""
+    begun = made.begun
     message = frame_pb2.ChunkEnd(
-        chunk=made.chunk,
-        frames=len(made.controls),
-        controls=[_control(control) for control in made.controls],
-        events=[_event(asked, made.chunk) for asked in made.events],
+        chunk=begun.number,
+        frames=len(begun.controls),
+        controls=[_control(control) for control in begun.controls],
+        events=[_event(asked, begun.number) for asked in begun.events],
         timing=timing,
+        line=made.line,
+        digest=made.digest.result(),
     )
     if made.touch:
         message.client_time_us = made.touch.client_time_us

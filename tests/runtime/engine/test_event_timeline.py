@@ -2,8 +2,9 @@
 
 import pytest
 from keepworld_runtime.engine.errors import EventPastError, QueueFullError
-from keepworld_runtime.engine.events import Asked, EventTimeline
+from keepworld_runtime.engine.events import EventTimeline
 from keepworld_runtime.families.family import Event
+from keepworld_runtime.journal.record import Asked
 
 from tests.families import GradientFamily
 

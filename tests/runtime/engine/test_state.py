@@ -1,8 +1,8 @@
 """States told by what has changed come out whole at the other end."""
 
 import pytest
-from keepworld_runtime.journal.state import StateChange
 from keepworld_runtime.families.family import WorldState
+from keepworld_runtime.journal.state import StateChange
 
 
 def states(num_chunks: int, kept: int) -> list[WorldState]:
