@@ -1,10 +1,16 @@
-"""AssetService: pictures and frames come in one by one, each measured before it is decoded."""
+"""AssetService: pictures and frames come in one by one, each measured before it is decoded.
+
+A clip may also come as a video file: with the metadata `keepworld-upload: video`, the frames that follow the header are the
+file's parts, in order, in their `image.data`; `keepworld-sha256`, if it is there, is what the whole file must hash to.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -13,13 +19,15 @@ import numpy as np
 from keepworld.v1 import asset_service_pb2, asset_service_pb2_grpc, frame_pb2
 from numpy.typing import NDArray
 
-from keepworld_runtime.engine.errors import InvalidFieldError
+from keepworld_runtime.engine.errors import InputNotSupportedError, InvalidFieldError
 from keepworld_runtime.families.family import Clip
-from keepworld_runtime.serving import decode, validate
+from keepworld_runtime.serving import decode, decode_video, validate
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 
 Request = asset_service_pb2.UploadAssetRequest
 
+MAX_VIDEO_BYTES = 256 << 20
+_MAX_DECODING = 2  # videos at once
 _NEXT_WITHIN_S = 30.0
 _KINDS = (asset_service_pb2.ASSET_KIND_IMAGE, asset_service_pb2.ASSET_KIND_CLIP)
 _FORMATS: Mapping[int, decode.Format] = {frame_pb2.IMAGE_ENCODING_PNG: "PNG", frame_pb2.IMAGE_ENCODING_JPEG: "JPEG"}
@@ -31,6 +39,7 @@ class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
     def __init__(self, store: AssetStore, threads: Executor) -> None:
         self._store = store
         self._threads = threads
+        self._decoding = asyncio.Semaphore(_MAX_DECODING)
 
     async def UploadAsset(  # noqa: N802 - gRPC's names
         self,
@@ -40,6 +49,9 @@ class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
         """Takes a header, and then its frames."""
         limits = self._store.limits
         header = _header(await _next(request_iterator), limits)
+        said = {name: str(value) for name, value in context.invocation_metadata() or ()}
+        if said.get("keepworld-upload") == "video":
+            return await self._video(request_iterator, header, said.get("keepworld-sha256"))
         first = await self._frame(request_iterator, header, 0, size=(header.width, header.height))
         height, width = first[0].shape[:2]
         num_bytes = header.frames * height * width * 3
@@ -65,6 +77,39 @@ class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
         return asset_service_pb2.UploadAssetResponse(
             asset_id=asset_id, frames=header.frames, width=width, height=height
         )
+
+    async def _video(
+        self, requests: AsyncIterator[Request], header: asset_service_pb2.AssetHeader, sha256: str | None
+    ) -> asset_service_pb2.UploadAssetResponse:
+        """Takes a file in parts, and then has it decoded."""
+        if not decode_video.is_available():
+            raise InputNotSupportedError("this server decodes no videos; send frames", field="header.kind")
+        if header.kind != asset_service_pb2.ASSET_KIND_CLIP or header.has_cameras or header.width:
+            raise InvalidFieldError("a video is a clip of its own size, without cameras", field="header")
+        data, hasher = bytearray(), hashlib.sha256()
+        with ExitStack() as held:
+            for index in range(header.frames):
+                request = await _next(requests)
+                if request is None or request.WhichOneof("message") != "frame":
+                    raise InvalidFieldError(f"part {index} of {header.frames} was due", field="frame")
+                part = request.frame.image.data
+                if len(data) + len(part) > MAX_VIDEO_BYTES:
+                    raise InvalidFieldError(f"a video has at most {MAX_VIDEO_BYTES} bytes", field="frame.image.data")
+                held.enter_context(self._store.room(len(part)))
+                data += part
+                hasher.update(part)
+            if await _next(requests) is not None:
+                raise InvalidFieldError(f"more than the {header.frames} parts of the header came", field="frame")
+            if sha256 is not None and sha256.lower() != hasher.hexdigest():
+                raise InvalidFieldError("the file that came has another SHA-256", field="frame.image.data")
+            async with self._decoding:
+                try:
+                    frames = await decode_video.video(data, self._store.limits, self._store.room)
+                except ValueError as error:
+                    raise InvalidFieldError(str(error), field="frame.image.data") from None
+        asset_id = self._store.keep(Clip(frames=frames, c2ws=None))
+        number, height, width, _ = frames.shape
+        return asset_service_pb2.UploadAssetResponse(asset_id=asset_id, frames=number, width=width, height=height)
 
     async def _frame(
         self,
