@@ -15,6 +15,7 @@ A chunk is in a capture whole or not at all: a walk that was cut off is readable
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -134,7 +135,9 @@ class CaptureWriter:
         data = frame.data if frame.encoding is Encoding.PNG else png.encode(frame.image)
         (self.folder / f"frames/{name}.png").write_bytes(data)
         if frame.depth is not None:
-            np.save(self.folder / f"depth/{name}.npy", frame.depth * np.float32(1000))
+            file = io.BytesIO()  # of a full disk, numpy's own writing says only how many bytes it took
+            np.save(file, frame.depth * np.float32(1000))
+            (self.folder / f"depth/{name}.npy").write_bytes(file.getvalue())
         if frame.labels is not None:
             (self.folder / f"labels/{name}.png").write_bytes(png.encode(frame.labels))
             lasting = np.where(frame.labels & (Label.SKY | Label.MOVING), 0, 255).astype(np.uint8)

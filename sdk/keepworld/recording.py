@@ -12,6 +12,7 @@ from pathlib import Path
 from keepworld.capabilities import FamilyCapabilities, Reading, SessionInfo
 from keepworld.capture import Capture, CaptureWriter, Provenance
 from keepworld.errors import CaptureError
+from keepworld.files import whole_folder
 from keepworld.frames import Chunk
 
 
@@ -49,10 +50,11 @@ class Recorder:
         self._writer = CaptureWriter(folder, provenance)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keepworld-recorder")
         self._writing: asyncio.Future[None] | None = None
+        self._has_failed = False
         self._last_chunk = -1
 
     async def put(self, chunk: Chunk) -> None:
-        """Hand a chunk over; waits until the one before is on disk.
+        """Hand a chunk over; waits until the one before is on disk. After one that failed, none is taken: there are no gaps.
 
         Raises:
             CaptureError: the chunk before did not fit the capture.
@@ -64,27 +66,34 @@ class Recorder:
             self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, chunk)
 
     async def capture(self, folder: str | Path | None) -> Capture:
-        """What has been recorded so far, moved to `folder` if that is given and it lies elsewhere.
+        """What has been recorded so far, up to a failure if there was one; in `folder`, if that is given.
 
         Raises:
             CaptureError: nothing has been recorded, or `folder` already holds something.
+            OSError: the last chunk could not be written, and this is the first to tell; or `folder` could not be.
         """
-        await self._flush()
+        if not self._has_failed:
+            await self._flush()
         if self._last_chunk < 0:
             raise CaptureError("nothing was recorded: steer or follow, or open the session with record='folder'")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._open, folder)
 
     async def close(self) -> None:
-        """Finish writing."""
+        """Finish writing; a failure that was told is not told again."""
         try:
-            await self._flush()
+            if not self._has_failed:
+                await self._flush()
         finally:
             self._thread.shutdown(wait=False)
             self._temporary = None  # goes when the last capture of it goes
 
     async def _flush(self) -> None:
         if self._writing is not None:
-            await asyncio.shield(self._writing)
+            try:
+                await asyncio.shield(self._writing)
+            except (CaptureError, OSError):
+                self._has_failed = True
+                raise
             self._writing = None
 
     def _open(self, folder: str | Path | None) -> Capture:
@@ -97,16 +106,15 @@ class Recorder:
         return capture
 
     def _bring(self, folder: Path) -> None:
-        """Move a temporary recording to `folder`, copy one that the caller placed."""
+        """Copy what was recorded to `folder`, whole or not at all; a temporary recording goes on there."""
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CaptureError(f"{folder} already exists and is not an empty folder; choose another name or remove it")
-        if self._temporary is None:
-            shutil.copytree(self._writer.folder, folder, dirs_exist_ok=True)
-            return
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()
-        shutil.move(self._writer.folder, folder)
+        with whole_folder(folder) as unfinished:
+            shutil.copytree(self._writer.folder, unfinished, dirs_exist_ok=True)
+        if self._temporary is None:
+            return
+        shutil.rmtree(self._writer.folder, ignore_errors=True)
         self._writer.folder = folder
         self._temporary = None
 

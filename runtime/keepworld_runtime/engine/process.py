@@ -97,6 +97,7 @@ class Process:
         self._outgoing.put(None)
         for thread in self._threads:
             thread.join()
+        self._process.close()  # else its pipes stay open for as long as anything, such as a logged error, refers to this
         self._commands.close()
         self._answers.close()
         self._arena.close()
