@@ -63,7 +63,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._calls: set[_Call] = set()
         self._since_s: dict[str, float] = {}
         self._opened: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._counted: OrderedDict[bytes, None] = OrderedDict()
+        self._counted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     async def intercept_service(
         self,
@@ -123,7 +123,7 @@ class Guard(grpc.aio.ServerInterceptor):
             if rule.streams:
                 self._quotas.check_draw(key)
             if not isinstance(request, Message):
-                return await self._answer(behaviour, self._each(request, rule, key), context, rule, key)
+                return await self._answer(behaviour, request, context, rule, key)
             self._tenancy.translate(request, key)
             with self._opening(request, method, key) if rule.opens else nullcontext():
                 return await self._answer(behaviour, request, context, rule, key)
@@ -136,6 +136,8 @@ class Guard(grpc.aio.ServerInterceptor):
         assert task
         call = _Call(key.id, task)
         self._calls.add(call)
+        if not isinstance(request, Message):
+            request = self._each(request, rule, key, call)
         if rule.streams:
             context = _Watched(context, lambda message: self._count_chunk(message, key, call))
         try:
@@ -151,11 +153,13 @@ class Guard(grpc.aio.ServerInterceptor):
             self._tenancy.claim(answer, rule, key)
         return answer
 
-    async def _each(self, requests: AsyncIterator[Message], rule: Rule, key: Key) -> AsyncIterator[Message]:
+    async def _each(self, requests: AsyncIterator[Any], rule: Rule, key: Key, call: _Call) -> AsyncIterator[Any]:
         async for request in requests:
             if rule.uploads:
                 self._quotas.upload(key, request.ByteSize())
             self._tenancy.translate(request, key)
+            if rule.streams and request.HasField("attach"):
+                call.session_id = request.attach.session_id
             yield request
 
     @contextmanager
@@ -175,9 +179,9 @@ class Guard(grpc.aio.ServerInterceptor):
         if not message.HasField("chunk_end"):
             return
         end = message.chunk_end
-        if end.digest not in self._counted:
-            if end.digest:
-                _remember(self._counted, end.digest, None)
+        chunk = (call.session_id, end.digest)
+        if chunk not in self._counted:
+            _remember(self._counted, chunk, None)
             try:
                 self._quotas.draw(key, end.timing.draw_us / 1e6)
             except QuotaError as error:
@@ -192,6 +196,7 @@ class _Call:
 
     def __init__(self, key_id: str, task: asyncio.Task[Any]) -> None:
         self.key_id = key_id
+        self.session_id = ""  # of a stream
         self.reason: RequestError | None = None
         self._task = task
 

@@ -11,7 +11,7 @@ from keepworld.v1 import asset_service_pb2, world_service_pb2
 from keepworld_runtime.serving.rules import RULES, owned_fields
 
 from tests.runtime.serving.callers import Keys, calling, guarded, refusal
-from tests.runtime.serving.client import WITHIN_S, Walk, create, eventually, serving
+from tests.runtime.serving.client import WITHIN_S, Walk, create, eventually, script, serving
 from tests.runtime.serving.test_assets import frame, grey, header
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
@@ -171,7 +171,23 @@ async def test_the_same_request_id_of_another_tenant_is_another_request(tmp_path
         assert (await refusal(create(owner.worlds, request_id="not a UUID")))[1] == "INVALID_FIELD"
 
 
-async def test_a_session_outlives_the_key_that_made_it_and_the_server_that_knew_it(tmp_path, keys):
+async def test_a_session_is_still_its_tenants_after_the_server_was_started_again(tmp_path, keys):
+    journal = tmp_path / "journal"
+    async with guarded(tmp_path, keys, journal=journal) as server, calling(server, keys.shown["acme"]) as owner:
+        created = await create(owner.worlds)
+        walk = Walk(owner.worlds, created)
+        await walk.attach(only_scripted=True)
+        await walk.send(script=script((0.1, 5)))
+        await walk.chunk()
+    request = world_service_pb2.GetSessionRequest(session_id=created.session.session_id, token=created.token)
+    async with guarded(tmp_path, keys, journal=journal) as server:
+        async with calling(server, keys.shown["acme"]) as owner:
+            assert (await owner.worlds.GetSession(request)).session.chunks == 1
+        async with calling(server, keys.shown["rival"]) as rival:
+            assert (await refusal(rival.worlds.GetSession(request)))[0] is NOT_FOUND
+
+
+async def test_a_session_outlives_the_key_that_made_it(tmp_path, keys):
     keys.make("newer", tenant="acme")
     async with guarded(tmp_path, keys) as server, calling(server, keys.shown["newer"]) as newer:
         async with calling(server, keys.shown["acme"]) as older:

@@ -11,7 +11,7 @@ from keepworld_runtime.serving.keys import Allowance, KeyFile, Scope
 from keepworld_runtime.serving.quotas import QuotaError, Quotas
 
 from tests.runtime.serving.callers import Keys, calling, guarded, refusal
-from tests.runtime.serving.client import Walk, create, error_info, eventually, rich_status, script
+from tests.runtime.serving.client import AS_FAST, RAW, Walk, create, error_info, eventually, rich_status, script
 from tests.runtime.serving.test_assets import frame, grey, header
 
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -83,6 +83,40 @@ async def test_a_stream_ends_with_the_chunk_that_used_up_the_drawing_and_goes_on
         tomorrow = Walk(caller.worlds, created)
         await tomorrow.attach()
         await tomorrow.chunk()
+
+
+async def test_a_chunk_is_counted_once_however_often_it_is_sent_and_again_when_another_session_has_it_drawn(
+    tmp_path, keys
+):
+    keys.make("much", draw_s=1000.0)
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["much"]) as caller:
+
+        def used() -> float:
+            key = keys.file.get(keys.ids["much"])
+            return server._guard._quotas._used(key)[0]
+
+        spent = [used()]
+        for created in [await create(caller.worlds, "slow=0.001") for _ in range(2)]:
+            named = {"session_id": created.session.session_id, "token": created.token}
+            for last_seq in ({}, {"last_seq": 2**64 - 1}):
+                walk = Walk(caller.worlds, created)
+                attach = {
+                    **named,
+                    **last_seq,
+                    "config": {"encoding": RAW},
+                    "pace": {"mode": AS_FAST, "only_scripted": True},
+                }
+                await walk.send(attach=attach)
+                if not last_seq:
+                    await walk.send(script=script((0.1, 5)))
+                _, end = await walk.chunk()
+                assert end.chunk == 0 and end.digest
+                if not last_seq:
+                    await eventually(lambda: used() > spent[-1])  # it is counted when it has been sent
+                spent.append(used())
+                walk.call.cancel()
+        first, again, second, once_more = spent[1:]
+        assert spent[0] == 0.0 < first == again < second == once_more
 
 
 async def test_uploads_are_counted_as_they_come_in_refused_ones_too(tmp_path, keys):
