@@ -33,6 +33,7 @@ examples:
   keepworld serve --port 0 --threads 2               any free port; the first line on stdout says which
   KEEPWORLD_URL=127.0.0.1:7600 keepworld models      talk to it from another terminal
   keepworld serve --family worldplay-8b --checkpoint weights --device cuda
+  keepworld serve --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --keys server.keys      for others
 
 Ctrl-C tells the clients, sends what has been made, and stops.
 """

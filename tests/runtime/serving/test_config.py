@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from keepworld_runtime import config
-from keepworld_runtime.config import ServerConfig
+from keepworld_runtime.config import ServerConfig, TlsFiles
 from keepworld_runtime.engine.group import Patience
 from keepworld_runtime.families import Chosen
 from keepworld_runtime.families.family import FamilyOptions
@@ -56,6 +56,14 @@ def test_a_file_with_a_slip_is_refused(tmp_path, text):
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(ValueError):
         ServerConfig(**settings)
+
+
+def test_who_may_call_can_be_said_in_the_file(tmp_path):
+    path = tmp_path / "server.toml"
+    path.write_text('host = "0.0.0.0"\nkeys = "server.keys"\n[tls]\ncert = "a.pem"\nkey = "a.key"\n')
+    settings = config.read(path, {"tls.client_ca": Path("ca.pem")})
+    assert settings.keys == Path("server.keys")
+    assert settings.tls == TlsFiles(cert=Path("a.pem"), key=Path("a.key"), client_ca=Path("ca.pem"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]"])
