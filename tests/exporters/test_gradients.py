@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 45, 35  # no multiple of a tile
 NAMES = ("means", "quats", "scales", "opacities", "sh0", "shN")
 
 
-def cloud(rng, count, bands):
+def cloud(rng, count, bands, antialiased=False):
     """Splats before, beside and behind the camera, from sharp ones to some that fill the picture."""
     return Splats(
         means=rng.uniform([-2, -1.5, -1], [2, 1.5, 6], (count, 3)).astype(np.float32),
@@ -27,6 +27,7 @@ def cloud(rng, count, bands):
         opacities=rng.uniform(0.02, 0.98, count).astype(np.float32),
         sh0=rng.normal(size=(count, 3)).astype(np.float32),
         shN=(0.3 * rng.normal(size=(count, bands, 3))).astype(np.float32),
+        antialiased=antialiased,
     )
 
 
@@ -35,23 +36,23 @@ def camera():
     return Pinhole(viewmat=viewmat, K=intrinsics(WIDTH, HEIGHT, 1.2), width=WIDTH, height=HEIGHT)
 
 
-def slow(splats, view, mode):
+def slow(splats, view):
     """The reference's picture, the pixels where it is sure, and its inputs, which hold their gradients after `backward`."""
     given = {name: torch.tensor(getattr(splats, name), dtype=torch.float64, requires_grad=True) for name in NAMES}
     given["viewmat"] = torch.tensor(view.viewmat, requires_grad=True)
     out, sure = dense_torch.render(
-        **given, K=torch.tensor(view.K), width=WIDTH, height=HEIGHT, antialiased=mode == "antialiased"
+        **given, K=torch.tensor(view.K), width=WIDTH, height=HEIGHT, antialiased=splats.antialiased
     )
     return out, sure, given
 
 
-@pytest.mark.parametrize("mode", ["classic", "antialiased"])
+@pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_picture_and_gradients_are_those_of_the_dense_reference(mode, degree, rng):
-    splats, view = cloud(rng, 150, (0, 3, 8, 15)[degree]), camera()
-    out, sure, given = slow(splats, view, mode)
+def test_picture_and_gradients_are_those_of_the_dense_reference(antialiased, degree, rng):
+    splats, view = cloud(rng, 150, (0, 3, 8, 15)[degree], antialiased), camera()
+    out, sure, given = slow(splats, view)
     assert sure.mean() > 0.95
-    drawing = CpuRasterizer().draw(splats, view, mode=mode, degree=degree)
+    drawing = CpuRasterizer().draw(splats, view, degree=degree)
     error = np.abs(drawing.out - out.detach().numpy())[sure]
     assert error[:, :4].max() < 2e-6
     assert error[:, 4].max() < 1e-5  # depths reach 7 units
@@ -66,7 +67,7 @@ def test_picture_and_gradients_are_those_of_the_dense_reference(mode, degree, rn
 
 def test_the_torch_reference_draws_what_the_first_reference_draws(rng):
     splats, view = cloud(rng, 40, 15), camera()
-    out, _, _ = slow(splats, view, "classic")
+    out, _, _ = slow(splats, view)
     image, alpha, depth = dense.render(
         splats.means,
         splats.quats,
@@ -84,13 +85,13 @@ def test_the_torch_reference_draws_what_the_first_reference_draws(rng):
 
 
 def test_gradients_are_the_same_bytes_on_one_thread_as_on_two(rng):
-    splats, view = cloud(rng, 300, 15), camera()
+    splats, view = cloud(rng, 300, 15, antialiased=True), camera()
     wanted = rng.normal(size=(HEIGHT, WIDTH, 5)).astype(np.float32)
     threads = numba.get_num_threads()
     found = []
     for count in (threads, 1):
         numba.set_num_threads(count)
-        drawing = CpuRasterizer().draw(splats, view, mode="antialiased", degree=3)
+        drawing = CpuRasterizer().draw(splats, view, degree=3)
         gradients = drawing.pull(wanted)
         found.append([drawing.out.tobytes(), *(getattr(gradients, name).tobytes() for name in (*NAMES, "viewmat"))])
     numba.set_num_threads(threads)
@@ -99,7 +100,7 @@ def test_gradients_are_the_same_bytes_on_one_thread_as_on_two(rng):
 
 def test_splats_that_no_pixel_shows_have_no_gradient(rng):
     splats, view = cloud(rng, 200, 3), camera()
-    drawing = CpuRasterizer().draw(splats, view, mode="classic", degree=1)
+    drawing = CpuRasterizer().draw(splats, view, degree=1)
     gradients = drawing.pull(np.ones((HEIGHT, WIDTH, 5), np.float32))
     assert 0 < drawing.seen.sum() < 200
     for name in NAMES:
@@ -109,8 +110,8 @@ def test_splats_that_no_pixel_shows_have_no_gradient(rng):
 def test_harmonics_above_the_degree_asked_for_count_for_nothing(rng):
     splats, view = cloud(rng, 100, 15), camera()
     low = Splats(**{name: getattr(splats, name) for name in NAMES if name != "shN"}, shN=splats.shN[:, :3])
-    full = CpuRasterizer().draw(splats, view, mode="classic", degree=1)
-    assert full.out.tobytes() == CpuRasterizer().draw(low, view, mode="classic", degree=1).out.tobytes()
+    full = CpuRasterizer().draw(splats, view, degree=1)
+    assert full.out.tobytes() == CpuRasterizer().draw(low, view, degree=1).out.tobytes()
     assert not full.pull(np.ones_like(full.out)).shN[:, 3:].any()
 
 
@@ -124,5 +125,5 @@ def test_what_is_behind_moves_the_picture_by_the_light_that_is_left_for_it():
     view = Pinhole(viewmat=np.eye(4), K=intrinsics(16, 16, 1.0), width=16, height=16)
     wanted = np.zeros((16, 16, 5), np.float32)
     wanted[8, 8, 0] = 1
-    by_sh0 = CpuRasterizer().draw(splats, view, mode="classic", degree=0).pull(wanted).sh0[:, 0]
+    by_sh0 = CpuRasterizer().draw(splats, view, degree=0).pull(wanted).sh0[:, 0]
     np.testing.assert_allclose(by_sh0, 0.28209479 * np.array([0.1 * 0.9, 0.9]), rtol=1e-4)

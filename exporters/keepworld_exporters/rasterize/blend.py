@@ -208,18 +208,24 @@ def blend_back(
 @njit(fastmath=True)
 def _gather(sums: NDArray[np.float32], mean: np.float32, part: NDArray[np.float32]) -> None:
     """Add up what the 16 columns hold, and leave them empty."""
+    one = x = y = xx = xy = yy = np.float32(0)
     for j in range(TILE):
         dx = np.float32(j) - mean
-        part[0] += sums[j]
-        part[1] += sums[j] * dx
-        part[2] += sums[TILE + j]
-        part[3] += sums[j] * dx * dx
-        part[4] += sums[TILE + j] * dx
-        part[5] += sums[2 * TILE + j]
-        part[6] += sums[3 * TILE + j]
-        part[7] += sums[4 * TILE + j]
-        part[8] += sums[5 * TILE + j]
-        part[9] += sums[6 * TILE + j]
+        along, across = sums[j], sums[TILE + j]
+        one += along
+        x += along * dx
+        y += across
+        xx += along * dx * dx
+        xy += across * dx
+        yy += sums[2 * TILE + j]
+    part[0], part[1], part[2], part[3], part[4], part[5] = one, x, y, xx, xy, yy
+    red = green = blue = depth = np.float32(0)
+    for j in range(TILE):
+        red += sums[3 * TILE + j]
+        green += sums[4 * TILE + j]
+        blue += sums[5 * TILE + j]
+        depth += sums[6 * TILE + j]
+    part[6], part[7], part[8], part[9] = red, green, blue, depth
     sums[:] = 0
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from keepworld_exporters.rasterize.blend import add_up, blend, blend_back
 from keepworld_exporters.rasterize.harmonics import BANDS, shade, shade_back
 from keepworld_exporters.rasterize.project import project, project_back
-from keepworld_exporters.rasterize.rasterizer import Drawing, Gradients, Mode, Pinhole
+from keepworld_exporters.rasterize.rasterizer import Drawing, Gradients, Pinhole
 from keepworld_exporters.rasterize.tiles import bin_tiles, depth_order
 from keepworld_exporters.scene import Splats
 
@@ -35,28 +35,22 @@ class Picture:
 
 
 def render_splats(
-    splats: Splats,
-    viewmat: NDArray[np.float64],
-    K: NDArray[np.float64],
-    width: int,
-    height: int,
-    *,
-    mode: Mode = "classic",
+    splats: Splats, viewmat: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int
 ) -> Picture:
     """Draw splats as seen by a camera: viewmat [4, 4] world to camera, K [3, 3] in pixels."""
     camera = Pinhole(viewmat=viewmat, K=K, width=width, height=height)
-    out = CpuRasterizer().draw(splats, camera, mode=mode, degree=BANDS.index(splats.shN.shape[1])).out
+    out = CpuRasterizer().draw(splats, camera, degree=BANDS.index(splats.shN.shape[1])).out
     return Picture(image=out[..., :3], alpha=out[..., 3], depth=out[..., 4])
 
 
 class CpuRasterizer:
     """The `Rasterizer` that runs anywhere."""
 
-    def draw(self, splats: Splats, camera: Pinhole, *, mode: Mode, degree: int) -> Drawing:
+    def draw(self, splats: Splats, camera: Pinhole, *, degree: int) -> Drawing:
         """Draw splats with their harmonics up to `degree`."""
         bands = BANDS[degree]
         viewmat, K, width, height = camera.viewmat, camera.K, camera.width, camera.height
-        antialiased = mode == "antialiased"
+        antialiased = splats.antialiased
         geometry = (splats.means, splats.quats, splats.scales, splats.opacities)
         flat = project(*geometry, viewmat, K, width, height, antialiased=antialiased)
         inverse = np.linalg.inv(viewmat)

@@ -32,8 +32,7 @@ def _basis(x: float, y: float, z: float, bands: int, b: NDArray[np.float64]) -> 
 
 @njit(cache=True)
 def _slopes(x: float, y: float, z: float, bands: int, d: NDArray[np.float64]) -> None:
-    """Write the derivatives [K, 3] of `_basis` by x, y and z."""
-    d[:bands] = 0
+    """Write the derivatives [K, 3] of `_basis` by x, y and z; those that are 0 everywhere are left as they are."""
     if bands >= 3:
         d[0, 1], d[1, 2], d[2, 0] = -0.4886025119029199, 0.4886025119029199, -0.4886025119029199
     if bands >= 8:

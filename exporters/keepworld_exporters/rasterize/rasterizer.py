@@ -1,22 +1,20 @@
 """The seam between what needs pictures of splats, with gradients, and what draws them.
 
 Conventions are gsplat's: quats w x y z of any length, scales linear, opacities in [0, 1], harmonics to degree 3, viewmat world to
-camera, K in pixels with centres at half integers, 0.3 pixels squared of low-pass filter. "classic" leaves it at that;
-"antialiased" also takes from the opacity what the filter adds to the area (Yu et al. 2024, "Mip-Splatting").
+camera, K in pixels with centres at half integers, 0.3 pixels squared of low-pass filter. Splats that are `antialiased` also lose
+in opacity what the filter adds to their area (Yu et al. 2024, "Mip-Splatting"); for the others it is left at that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_exporters.scene import Splats
-
-Mode = Literal["classic", "antialiased"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,6 +59,6 @@ class Drawing:
 class Rasterizer(Protocol):
     """Draws splats so that a loss on the picture can be followed back to them."""
 
-    def draw(self, splats: Splats, camera: Pinhole, *, mode: Mode, degree: int) -> Drawing:
+    def draw(self, splats: Splats, camera: Pinhole, *, degree: int) -> Drawing:
         """Draw splats with their harmonics up to `degree`."""
         ...

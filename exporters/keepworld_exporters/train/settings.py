@@ -1,0 +1,73 @@
+"""How splats are trained: the numbers, and what follows from how far the training has got."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+FULL_DEGREE = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How long to train, how many splats to make, and how.
+
+    Attributes:
+        iterations: how many steps, one frame each; None to go by time alone.
+        budget_s: seconds after which training ends, everything having been paced for that; None to go by steps alone.
+        cap: how many splats there may be.
+        antialiased: whether splats keep their light when they are small; they then look the same in viewers that filter in
+            their own ways.
+        speed: a factor for all learning rates; shorter trainings want larger ones.
+        opacity_cost, scale_cost: what the mean opacity and the mean size (in parts of the scene's) add to the loss.
+        exposure: whether each frame has a brightness and an offset of its own.
+        seed: the same seed, frames and steps make the same bytes.
+    """
+
+    iterations: int | None = 3000
+    budget_s: float | None = None
+    cap: int = 40_000
+    antialiased: bool = True
+    speed: float = 2.0
+    opacity_cost: float = 0.003
+    scale_cost: float = 0.01
+    exposure: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations is None and self.budget_s is None:
+            raise ValueError("iterations and budget_s must not both be None: training would have no end")
+        if self.iterations is not None and self.iterations < 1:
+            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
+        if self.budget_s is not None and not 0 < self.budget_s < math.inf:
+            raise ValueError(f"budget_s must be more than 0 and finite, got {self.budget_s}")
+        if not 1 <= self.cap <= 10_000_000:
+            raise ValueError(f"cap must be from 1 to 10000000, got {self.cap}")
+        if not 0 < self.speed <= 10:
+            raise ValueError(f"speed must be more than 0 and at most 10, got {self.speed}")
+
+    def share(self, iteration: int, spent_s: float) -> float:
+        """How far training is, in [0, 1]; 1 is the end."""
+        by_steps = 0.0 if self.iterations is None else iteration / self.iterations
+        by_time = 0.0 if self.budget_s is None else spent_s / self.budget_s
+        return min(1.0, max(by_steps, by_time))
+
+    def rates(self, share: float) -> dict[str, float]:
+        """The learning rate of each group of parameters; that of the means in parts of the scene's size."""
+        late = self.speed * 0.1 ** max(0.0, (share - 0.6) / 0.4)
+        return {
+            "means": self.speed * 1.6e-4 * 0.01**share,
+            "quats": 1e-3 * late,
+            "log_scales": 5e-3 * late,
+            "logits": 5e-2 * late,
+            "sh0": 2.5e-3 * late,
+            "shN": 2.5e-3 / 20 * late,
+        }
+
+    def degree(self, share: float) -> int:
+        """The harmonics that are drawn: one degree more every tenth of the way."""
+        return min(FULL_DEGREE, int(10 * share))
+
+    def count(self, start: int, share: float) -> int:
+        """How many splats there should be: from those at the start evenly to the cap, two thirds of the way."""
+        return round(start + max(0, self.cap - start) * min(1.0, 1.5 * share))

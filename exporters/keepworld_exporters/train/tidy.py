@@ -1,0 +1,34 @@
+"""What is left out of trained splats: what shows nothing, and what floats far outside of the scene."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keepworld_exporters.scene import Splats
+from keepworld_exporters.train.mcmc import DEAD
+
+FAR = 20.0  # distances from the middle, in that of the median splat
+HUGE = 20.0  # sizes, in that same distance
+
+
+def tidy(splats: Splats, free: NDArray[np.bool_]) -> Splats:
+    """Drop splats that are too faint, too far out or too large to be of the scene; those not `free` [N] all stay."""
+    middle = np.median(splats.means[free], 0) if free.any() else np.zeros(3, np.float32)
+    distances = np.linalg.norm(splats.means - middle, axis=1)
+    typical = float(np.median(distances[free])) if free.any() else 0.0
+    sound = np.isfinite(splats.means).all(1) & np.isfinite(splats.scales).all(1) & np.isfinite(splats.quats).all(1)
+    small = splats.scales.max(1) <= HUGE * max(typical, 1e-6)
+    keep = sound & (~free | ((splats.opacities > DEAD) & (distances <= FAR * max(typical, 1e-6)) & small))
+    quats = splats.quats[keep]
+    return replace(
+        splats,
+        means=splats.means[keep],
+        quats=quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12),
+        scales=splats.scales[keep],
+        opacities=splats.opacities[keep],
+        sh0=splats.sh0[keep],
+        shN=splats.shN[keep],
+    )

@@ -1,0 +1,238 @@
+"""From splats that are about right to splats that look like the frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keepworld_exporters.rasterize.rasterizer import Gradients, Pinhole, Rasterizer
+from keepworld_exporters.scene import Splats
+from keepworld_exporters.train import mcmc
+from keepworld_exporters.train.loss import compare, photo
+from keepworld_exporters.train.parameters import NAMES, adam, parameters
+from keepworld_exporters.train.settings import Settings
+from keepworld_exporters.train.state import State, begin, load, save
+from keepworld_exporters.train.tidy import tidy
+
+EVERY = 100  # steps between two times that splats are moved and added
+SAVE_EVERY_S = 30.0
+_GROWTH = 1.2  # at most this many times the splats there were, at one time
+_BANDS = (0, 9, 24, 45)  # columns of the harmonics in use, by degree
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shot:
+    """A frame to look like: image [H, W, 3] uint8 sRGB, its camera, and mask [H, W] of how much each pixel counts."""
+
+    image: NDArray[np.uint8]
+    camera: Pinhole
+    mask: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """How far a training is.
+
+    Attributes:
+        iteration: steps taken.
+        share: of the whole, in [0, 1].
+        splats: how many there are.
+        psnr: of the last frames when they were drawn, decibels.
+        left_s: seconds to go, None while that is a guess.
+    """
+
+    iteration: int
+    share: float
+    splats: int
+    psnr: float
+    left_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trained:
+    """Splats after training, whether it came to its end, and its last step."""
+
+    splats: Splats
+    whole: bool
+    last: Step
+
+
+def train(
+    shots: Sequence[Callable[[], Shot]],
+    start: Splats,
+    settings: Settings,
+    *,
+    rasterizer: Rasterizer,
+    far: Splats | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Trained:
+    """Train splats to look like frames.
+
+    Args:
+        shots: each gives a frame when called, and the same one every time.
+        start: splats that are about right.
+        settings: how.
+        rasterizer: what draws them.
+        far: splats whose place and shape are kept, such as a sky; only their colours are trained.
+        checkpoint: a file the training goes on from if it is there, is kept in while it runs, and is removed from when done.
+        on_step: told after every step.
+        cancelled: asked before every step; the training then ends early, its state kept in the checkpoint.
+        clock: seconds, from any beginning.
+
+    Raises:
+        ValueError: there is nothing to train on or from.
+        ExportError: the checkpoint is damaged.
+    """
+    if not shots or not len(start.means):
+        raise ValueError(f"shots and start must not be empty, got {len(shots)} shots and {len(start.means)} splats")
+    size = _scene_size([shot().camera for shot in shots])
+    key = _key(settings, start, far, len(shots))
+    state = load(checkpoint, key, len(shots)) if checkpoint is not None and checkpoint.exists() else None
+    state = state or _begin(start, far, len(shots))
+    spent, began, saved = state.spent_s, clock(), clock()
+    step = _step(state, settings)
+    while step.share < 1 and not cancelled():
+        _advance(state, shots, settings, step.share, size, rasterizer)
+        state.spent_s = spent + clock() - began
+        step = _step(state, settings)
+        on_step(step)
+        if checkpoint is not None and clock() - saved > SAVE_EVERY_S:
+            save(checkpoint, state, key)
+            saved = clock()
+    whole = step.share >= 1
+    if checkpoint is not None:
+        if whole:
+            checkpoint.unlink(missing_ok=True)
+        else:
+            save(checkpoint, state, key)
+    return Trained(
+        splats=tidy(state.values.splats(antialiased=settings.antialiased), state.free), whole=whole, last=step
+    )
+
+
+def _begin(start: Splats, far: Splats | None, frames: int) -> State:
+    values = parameters(start)
+    free = np.ones(len(values), np.bool_)
+    if far is not None:
+        values = values.joined(parameters(far))
+        free = np.arange(len(values)) < len(free)
+    return begin(values, free, frames)
+
+
+def _advance(
+    state: State,
+    shots: Sequence[Callable[[], Shot]],
+    settings: Settings,
+    share: float,
+    size: float,
+    rasterizer: Rasterizer,
+) -> None:
+    """Take one step, and now and then put splats to better use."""
+    number = _frame_of(state.iteration, len(shots), settings.seed)
+    shot, degree, rates = shots[number](), settings.degree(share), settings.rates(share)
+    splats = state.values.splats(antialiased=settings.antialiased)
+    drawing = rasterizer.draw(splats, shot.camera, degree=degree)
+    image = drawing.out[..., :3]
+    shown = state.exposures.apply(image, number) if settings.exposure else image
+    score = compare(shown, photo(shot.image, shot.mask))
+    wanted = np.zeros_like(drawing.out)
+    wanted[..., :3] = (
+        state.exposures.learn(image, score.gradient, number) if settings.exposure else score.gradient
+    )  # fmt: skip
+    _descend(state, splats, drawing.pull(wanted), drawing.seen, settings, rates, size, degree)
+    state.iteration += 1
+    fade = max(1 / state.iteration, 1 / len(shots))
+    before = 0.0 if math.isnan(state.squared) else state.squared
+    state.squared = (1 - fade) * before + fade * score.squared
+    rng = np.random.default_rng([settings.seed, state.iteration])
+    if state.iteration % EVERY == 0 and share < 0.9:
+        mcmc.relocate(state.values, (state.first, state.second), state.free, rng)
+        _grow(state, settings.count(state.start, share), rng)
+    mcmc.shake(state.values, state.free, rates["means"], size, rng)
+
+
+def _descend(
+    state: State,
+    splats: Splats,
+    gradients: Gradients,
+    seen: NDArray[np.bool_],
+    settings: Settings,
+    rates: dict[str, float],
+    size: float,
+    degree: int,
+) -> None:
+    """Change what was seen by one step of Adam."""
+    count = len(state.values)
+    shapes, opacities = splats.scales, splats.opacities
+    by_opacity = (gradients.opacities + settings.opacity_cost / count) * opacities * (1 - opacities)
+    by = {
+        "means": gradients.means,
+        "quats": gradients.quats,
+        "log_scales": (gradients.scales + np.float32(settings.scale_cost / (3 * count * size))) * shapes,
+        "logits": by_opacity.astype(np.float32)[:, None],
+        "sh0": gradients.sh0,
+        "shN": gradients.shN.reshape(count, -1),
+    }
+    rows = {True: np.flatnonzero(seen & state.free), False: np.flatnonzero(seen)}
+    for name in NAMES:
+        values, first, second = (getattr(group, name) for group in (state.values, state.first, state.second))
+        width = _BANDS[degree] if name == "shN" else values.shape[1]
+        rate = rates[name] * (size if name == "means" else 1)
+        which = rows[not name.startswith("sh")]
+        adam(values, by[name], first, second, which, width, rate, state.iteration + 1)
+
+
+def _grow(state: State, wanted: int, rng: np.random.Generator) -> None:
+    count = len(state.values)
+    more = min(wanted, int(_GROWTH * count) + 1) - count
+    if more <= 0 or not state.free.any():
+        return
+    added = mcmc.grown(state.values, more, state.free, rng)
+    nothing = begin(added, np.ones(more, np.bool_), 0)
+    state.values = state.values.joined(added)
+    state.first, state.second = state.first.joined(nothing.first), state.second.joined(nothing.second)
+    state.free = np.concatenate([state.free, nothing.free])
+
+
+def _step(state: State, settings: Settings) -> Step:
+    share = settings.share(state.iteration, state.spent_s)
+    return Step(
+        iteration=state.iteration,
+        share=share,
+        splats=len(state.values),
+        psnr=float("nan") if math.isnan(state.squared) else -10 * math.log10(max(state.squared, 1e-10)),
+        left_s=state.spent_s * (1 - share) / share if share > 0.02 else None,
+    )
+
+
+def _frame_of(iteration: int, frames: int, seed: int) -> int:
+    """Which frame a step is for: all of them in a new order each round."""
+    order = np.random.default_rng([seed, iteration // frames, 1]).permutation(frames)
+    return int(order[iteration % frames])
+
+
+def _scene_size(cameras: Sequence[Pinhole]) -> float:
+    """How far the cameras are spread: the greatest distance from their middle, and at least a little."""
+    centres = np.array([np.linalg.inv(camera.viewmat)[:3, 3] for camera in cameras])
+    return 1.1 * max(float(np.linalg.norm(centres - centres.mean(0), axis=1).max()), 1e-3)
+
+
+def _key(settings: Settings, start: Splats, far: Splats | None, frames: int) -> str:
+    """What a training is of: only a checkpoint with the same key is gone on from."""
+    digest = hashlib.sha256(json.dumps([asdict(settings), frames]).encode())
+    for splats in (start, far):
+        if splats is not None:
+            digest.update(splats.means.tobytes())
+            digest.update(splats.sh0.tobytes())
+    return digest.hexdigest()
