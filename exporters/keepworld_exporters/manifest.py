@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 
 from keepworld.camera import CONVENTIONS
 from keepworld.capture import Provenance
@@ -57,3 +58,8 @@ def for_file(common: Mapping[str, object], kind: Format, convention: str | None 
         "axes": _AXES[name],
         "transform_from_session": (there.world * there.scale).tolist(),
     }
+
+
+def beside(path: Path) -> Path:
+    """Where a file's manifest lies."""
+    return path.with_name(f"{path.name}.manifest.json")

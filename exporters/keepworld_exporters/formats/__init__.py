@@ -10,7 +10,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from keepworld_exporters.formats import compressed_ply, frames, glb, points_ply, splat, splat_glb, splat_ply, spz
+from keepworld_exporters.formats import (
+    compressed_ply,
+    frames,
+    glb,
+    laz,
+    mesh_ply,
+    mesh_usd,
+    obj,
+    pcd,
+    points_ply,
+    splat,
+    splat_glb,
+    splat_ply,
+    splat_usd,
+    spz,
+    stl,
+    xyz,
+)
 from keepworld_exporters.formats.ply import comments
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 
@@ -69,8 +86,17 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".spz": _splats(lambda s, about: spz.encode(s), spz.decode, "gltf", fixed=True),
         ".splat": _splats(lambda s, about: splat.encode(s), splat.decode, "opencv"),
         ".splat.glb": _splats(splat_glb.encode, splat_glb.decode, "gltf", fixed=True),
+        ".splat.usda": _splats(splat_usd.encode, splat_usd.decode, "gltf", fixed=True),
         ".points.ply": _points(lambda s, about: points_ply.encode(s, comments(about)), points_ply.decode, "opencv"),
+        ".pcd": _points(lambda s, about: pcd.encode(s, comments(about)), pcd.decode, "opencv"),
+        ".xyz": _points(lambda s, about: xyz.encode(s), xyz.decode, "blender"),
+        ".laz": _points(laz.encode, laz.decode, "blender"),
         ".glb": _mesh(glb.encode, glb.decode, "gltf", fixed=True),
+        ".obj": _mesh(obj.encode, obj.decode, "gltf", fixed=True),
+        ".mesh.ply": _mesh(lambda s, about: mesh_ply.encode(s, comments(about)), mesh_ply.decode, "opencv"),
+        ".stl": _mesh(lambda s, about: stl.encode(s), stl.decode, "blender"),
+        ".usda": _mesh(mesh_usd.encode, mesh_usd.decode, "gltf", fixed=True),
+        ".usdz": _mesh(mesh_usd.encode_archive, mesh_usd.decode_archive, "gltf", fixed=True),
     }
 )
 VIDEO = ".mp4"
@@ -93,6 +119,20 @@ def encode(scene: Scene, suffix: str, about: Mapping[str, object], *, convention
     """Turn a scene of the session's frame into a file, in the format's own axes or, where it leaves them open, in others."""
     kind = FORMATS[suffix]
     return kind.write(frames.to_convention(scene, axes_of(kind, convention)), about)
+
+
+def encode_files(
+    scene: Scene, name: str, about: Mapping[str, object], *, convention: str | None = None
+) -> Mapping[str, bytes]:
+    """Turn a scene into a file of that name, and those that lie beside it: an OBJ's material and texture.
+
+    Raises:
+        ValueError: the name has no suffix of a scene's file.
+    """
+    suffix = suffix_of(name)
+    if suffix == ".obj" and isinstance(scene, Mesh):
+        return obj.encode_files(frames.to_convention(scene, FORMATS[suffix].convention), name, about)
+    return {name: encode(scene, suffix, about, convention=convention)}
 
 
 def decode(data: bytes, suffix: str, *, convention: str | None = None) -> Scene:

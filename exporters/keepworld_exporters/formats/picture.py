@@ -36,3 +36,8 @@ def decode_picture(data: bytes) -> NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"the texture is not a PNG or JPEG picture that can be read: {error}") from error
+
+
+def flip_v(uvs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Places in a picture [N, 2] counted from the lower left corner instead of the upper left one, or back."""
+    return np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1)

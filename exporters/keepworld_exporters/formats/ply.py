@@ -152,16 +152,28 @@ def decode_triangles(data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64
     Raises:
         ValueError: damaged, or with other faces than triangles.
     """
+    table, faces = read_triangles(data)
+    vertices = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
+    if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError("the PLY file's mesh has places or vertex numbers that do not exist")
+    return vertices, faces
+
+
+def read_triangles(data: bytes) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Read a triangle mesh as it lies there: the table of its vertices [V], which have x y z, and faces [F, 3], unchecked.
+
+    Raises:
+        ValueError: damaged, or with other faces than triangles.
+    """
     header = read_header(data)
     start = header.size
-    vertices: NDArray[np.float64] | None = None
+    vertices: NDArray[np.void] | None = None
     faces: NDArray[np.int64] | None = None
     for element in header.elements:
         if element.name == "vertex":
-            table, start = read_table(data, element, start)
-            if not {"x", "y", "z"} <= set(table.dtype.names or ()):
+            vertices, start = read_table(data, element, start)
+            if not {"x", "y", "z"} <= set(vertices.dtype.names or ()):
                 raise ValueError("the PLY file's vertices have no x, y, z")
-            vertices = np.stack([table[axis].astype(np.float64) for axis in "xyz"], 1)
         elif element.name == "face":
             # A face of a triangle mesh is a list of three; with that known the rows have one length.
             if len(element.properties) != 1 or len(element.properties[0]) != 3:
@@ -178,8 +190,6 @@ def decode_triangles(data: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64
             _, start = read_table(data, element, start)
     if vertices is None or faces is None or not len(faces):
         raise ValueError("the PLY file holds no triangle mesh")
-    if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError("the PLY file's mesh has places or vertex numbers that do not exist")
     return vertices, faces
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "capture": "walk through a world as described in words and keep every frame with its camera",
     "run": "make the captures described in a file of shots",
     "export": "turn a capture into splats, a mesh, a point cloud, a video and a report",
+    "convert": "turn one file of a scene into another, for the program it is going to",
     "truth": "write the true surface of a captured world, for measuring exports against",
     "models": "what a server can draw, and the learned models: list, plan, pull, verify",
     "keys": "make, list and revoke the keys that callers of a server show",

@@ -1,0 +1,118 @@
+"""USD as text, as far as scenes need it: a stage of one prim, arrays out and in, and the archive of a stage with its textures.
+
+The stage is y up and in metres, USD's own habit. Source: the OpenUSD text (crate-less) grammar and the USDZ archive's text: a zip
+of files stored as they are, each beginning at a multiple of 64 bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keepworld_exporters.formats.ply import comments, one_line
+
+_ALIGNMENT = 64
+_LOCAL_HEADER = 30
+_MADE_ON = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a time of the day would make two exports differ
+
+
+def stage(prim: str, about: Mapping[str, object]) -> bytes:
+    """A stage whose default prim is `world`, of the text of a prim and what the file says about itself."""
+    told = json.dumps(" | ".join(one_line(text) for text in comments(about)))
+    head = f'#usda 1.0\n(\n    customLayerData = {{\n        string keepworld = {told}\n    }}\n    defaultPrim = "world"\n'
+    return f'{head}    metersPerUnit = 1\n    upAxis = "Y"\n)\n\n{prim}'.encode()
+
+
+def tuples(values: NDArray[np.generic]) -> str:
+    """An array [N] or [N, K] of numbers as USD has it, every float32 told apart."""
+    if values.ndim == 1:
+        form = "%d" if values.dtype.kind in "iu" else "%.9g"
+        return "[" + ", ".join([form % value for value in values.tolist()]) + "]"
+    form = "(" + ", ".join(["%.9g"] * values.shape[1]) + ")"
+    return "[" + ", ".join([form % tuple(row) for row in values.tolist()]) + "]"
+
+
+def bounds(places: NDArray[np.floating], reach: NDArray[np.floating] | float = 0.0) -> str:
+    """The box around places [N, 3], each with its reach [N], as `extent`."""
+    low, high = (places.T - reach).min(1), (places.T + reach).max(1)
+    return tuples(np.stack([low, high]).astype(np.float32))
+
+
+def read_array(text: str, name: str, width: int) -> NDArray[np.float64]:
+    """The numbers [N, width] of the one array of a name.
+
+    Raises:
+        ValueError: it is not there just once, or not so many numbers.
+    """
+    found = list(re.finditer(rf"\[\]\s+{re.escape(name)}\s*=\s*\[", text))
+    if len(found) != 1:
+        raise ValueError(f"the USD file has {len(found)} arrays {name!r}, wanted one")
+    end = text.find("]", found[0].end())
+    if end < 0:
+        raise ValueError(f"the USD file is cut off within the array {name!r}")
+    flat = text[found[0].end() : end].translate(str.maketrans("()", "  "))
+    try:
+        values = np.array(flat.split(",") if flat.strip() else [], np.float64)
+    except ValueError as error:
+        raise ValueError(f"the USD file's array {name!r} holds what is not a number: {error}") from error
+    if len(values) % width:
+        raise ValueError(f"the USD file's array {name!r} has {len(values)} numbers, which is not so many times {width}")
+    return values.reshape(-1, width)
+
+
+def has_array(text: str, name: str) -> bool:
+    """Whether there is an array of that name."""
+    return re.search(rf"\[\]\s+{re.escape(name)}\s*=\s*\[", text) is not None
+
+
+def decode_text(data: bytes) -> str:
+    """A stage's text.
+
+    Raises:
+        ValueError: it is no text, but USD's binary form, or something else.
+    """
+    if data.startswith(b"PXR-USDC"):
+        raise ValueError("USD's binary form (.usdc) is not read; save it as .usda")
+    if not data.startswith(b"#usda 1.0"):
+        raise ValueError("not a USD text file: it must begin with '#usda 1.0'")
+    text = data.decode("utf-8", "replace")
+    if not text.rstrip().endswith("\n}"):
+        raise ValueError("the USD file is cut off: its last prim does not end")
+    return text
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A USDZ archive; the stage has to be the first of its files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name, _MADE_ON)
+            missing = -(archive.tell() + _LOCAL_HEADER + len(name.encode()) + 4) % _ALIGNMENT
+            entry.extra = struct.pack("<HH", 0x1986, missing) + b"\0" * missing
+            zipped.writestr(entry, data)
+    return archive.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """The files of a USDZ archive. Nothing is unpacked to disk, whatever the names say.
+
+    Raises:
+        ValueError: no archive, or with files that are packed, as USDZ forbids: they might unpack to anything.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+            entries = zipped.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+                raise ValueError("the files of a USDZ archive must be stored as they are, neither packed nor locked")
+            if sum(entry.file_size for entry in entries) > len(data):
+                raise ValueError("the USDZ archive claims more than it holds")
+            return {entry.filename: zipped.read(entry) for entry in entries}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, struct.error) as error:
+        raise ValueError(f"not a USDZ archive, or a damaged one: {error}") from error

@@ -1,0 +1,84 @@
+"""Cloud files: what is written is read within the format's step; laspy, plyfile and numpy read it the same way."""
+
+from __future__ import annotations
+
+import io
+
+import laspy
+import numpy as np
+import pytest
+from keepworld_exporters.formats import laz, pcd, points_ply, xyz
+
+from tests.exporters.formats.made import assert_same, some_points
+
+
+@pytest.mark.parametrize("module", [points_ply, pcd])
+def test_binary_clouds_lose_nothing(module):
+    points = some_points()
+    assert_same(module.decode(module.encode(points)), points)
+
+
+def test_laz_keeps_a_tenth_of_a_millimetre_and_everything_else():
+    points = some_points()
+    back = laz.decode(laz.encode(points))
+    assert np.abs(back.positions - points.positions).max() <= 0.5e-4 + 2e-6
+    for name in ("normals", "colours", "confidence"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(points, name))
+
+
+def test_text_keeps_six_digits_behind_the_point():
+    points = some_points()
+    back = xyz.decode(xyz.encode(points))
+    assert np.abs(back.positions - points.positions).max() <= 1.5e-6
+    assert np.abs(back.normals - points.normals).max() <= 0.6e-6
+    np.testing.assert_array_equal(back.colours, points.colours)
+
+
+def test_laspy_reads_the_cloud_and_what_it_says_about_itself():
+    points = some_points()
+    las = laspy.read(io.BytesIO(laz.encode(points, {"prompt": "a grey façade"})))
+    np.testing.assert_allclose(np.stack([las.x, las.y, las.z], 1), points.positions, atol=1e-4)
+    np.testing.assert_array_equal(np.stack([las.red, las.green, las.blue], 1) // 257, points.colours)
+    assert las.header.version == laspy.header.Version(1, 4) and las.header.point_format.id == 7
+    told = next(record for record in las.header.vlrs if record.user_id == "keepworld")
+    assert b"a grey fa" in told.record_data
+
+
+def test_a_las_file_of_others_is_read():
+    las = laspy.create(point_format=2, file_version="1.2")
+    las.x, las.y, las.z = np.arange(30).reshape(3, 10) * 0.25
+    las.red = np.arange(10) * 20  # bytes in 16 bits, as some leave them
+    file = io.BytesIO()
+    las.write(file)
+    points = laz.decode(file.getvalue())
+    np.testing.assert_allclose(points.positions[:, 1], np.arange(10, 20) * 0.25, atol=0.01)
+    np.testing.assert_array_equal(points.colours[:, 0], np.arange(10) * 20)
+
+
+def test_a_pcd_of_others_is_read():
+    """The example of the format's own text: no normals, colours in a float's bits, text."""
+    text = b"""# .PCD v.7 - Point Cloud Data file format
+VERSION .7
+FIELDS x y z rgb
+SIZE 4 4 4 4
+TYPE F F F F
+COUNT 1 1 1 1
+WIDTH 2
+HEIGHT 1
+VIEWPOINT 0 0 0 1 0 0 0
+POINTS 2
+DATA ascii
+0.93773 0.33763 0 4.2108e+06
+0.90805 0.35641 0 4.2108e+06
+"""
+    points = pcd.decode(text)
+    np.testing.assert_allclose(points.positions[1], [0.90805, 0.35641, 0])
+    assert bytes(points.colours[0]) == int(np.float32(4.2108e6).view(np.uint32)).to_bytes(4, "big")[1:]
+
+
+@pytest.mark.parametrize(
+    "text", [b"1 2\n", b"1 2 3\n4 5\n", b"a b c\n", b"", b"1 2 3 400 0 0\n", b"nan 0 0\n", b"1 2 3 4\n"]
+)
+def test_text_that_is_no_cloud_is_refused(text):
+    with pytest.raises(ValueError):
+        xyz.decode(text)
