@@ -105,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--truth", type=Path, metavar="FILE", help="a triangle mesh (binary PLY, session frame) to measure against"
     )
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FOLDER",
+        help="predicted depth to use: 000000.npy …, float32, metres (default: the session's, else found from the pictures)",
+    )
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json there")
     parser.add_argument(
         "--json", action="store_true", help="end with one JSON object on standard output: paths, sizes, metrics"
@@ -145,6 +151,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth,
+        depth=arguments.depth,
     )  # fmt: skip
 
 

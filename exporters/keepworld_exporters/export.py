@@ -28,15 +28,19 @@ from keepworld_exporters.stages.paint import vertex_normals
 from keepworld_exporters.stages.points import gather_points
 from keepworld_exporters.stages.select import evenly, select
 from keepworld_exporters.stages.sky import sky_shell
+from keepworld_exporters.stages.sources import DepthSource, known_depth
 from keepworld_exporters.stages.splats import join, splats_from_cloud
+from keepworld_exporters.stages.stereo import find_depth, find_reach
 from keepworld_exporters.video import write_video
 
 BUDGET_BYTES = 2 * 2**30
 MAX_FACES = 600_000
 MAX_POINTS = 600_000  # 248 bytes each as splats: about 150 MB
+MAX_FOUND = 60  # frames whose depth is found from their pictures: some seconds each
 FIT_VIEWS, FIT_ROUNDS = 28, 2
 _WEIGHTS = {
     "read": 1.0,
+    "depth": 200.0,
     "points": 8.0,
     "mesh": 22.0,
     "splats": 4.0,
@@ -58,6 +62,7 @@ class Plan:
         holdout: every so many-th frame is kept for measuring; 0 for none.
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
+        depth: a folder of predicted depth to use instead of the session's, or None.
     """
 
     files: tuple[Path, ...]
@@ -66,6 +71,7 @@ class Plan:
     voxel: float | None = None
     max_depth: float | None = None
     truth: Path | None = None
+    depth: Path | None = None
 
 
 def export(
@@ -81,21 +87,32 @@ def export(
     """
     kinds = {path: suffix_of(path.name) for path in plan.files}
     wanted = {FORMATS[suffix].holds for suffix in kinds.values() if suffix in FORMATS}
-    clock = Clock(_stage_weights(wanted, plan, VIDEO in kinds.values()), on_progress)
+    source = known_depth(capture.frames, plan.depth)
+    blind = source is None and bool(wanted)
+    clock = Clock(_stage_weights(wanted, plan, VIDEO in kinds.values(), blind), on_progress)
     with clock.stage("read"):
         if not capture.frames:
             raise ExportError(f"{capture.folder} holds no whole chunk yet: there is nothing to export")
-        typical = typical_depth(capture.frames) if wanted else 1.0
+        reach = find_reach(capture.frames) if blind else None
+        typical = reach.typical if reach else typical_depth(capture.frames, source) if wanted else 1.0
         resolution = choose_resolution(
-            float(capture.frames[0].camera.K[0, 0]), typical, voxel=plan.voxel, max_depth=plan.max_depth
+            float(capture.frames[0].camera.K[0, 0]),
+            typical,
+            voxel=plan.voxel,
+            # Further away than most of what is seen, depth from pictures is too rough for a mesh.
+            max_depth=plan.max_depth or (reach.typical if reach else None),
         )
         selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
         truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and wanted - {"splats"} else None
+    if reach:
+        selection = replace(selection, used=tuple(evenly(selection.used, MAX_FOUND)))
+        with clock.stage("depth", len(selection.used)) as step:
+            source = find_depth(selection.used, reach, on_view=step)
     about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used))
     made: dict[str, Scene] = {}
 
     def views() -> Iterator[View]:
-        return map(load_view, selection.used)
+        return (load_view(frame, source) for frame in selection.used)
 
     if wanted & {"points", "splats"}:
         with clock.stage("points", len(selection.used)) as step:
@@ -113,7 +130,7 @@ def export(
             laid = ground if shell is None else join(ground, shell)
         chosen = evenly(selection.used, FIT_VIEWS)
         with clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
-            targets = [partial(_target, frame) for frame in chosen]
+            targets = [partial(_target, frame, source) for frame in chosen]
             made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
     files: dict[str, dict[str, object]] = {}
     with clock.stage("write", len(kinds)) as step:
@@ -168,17 +185,18 @@ def _finished(scene: Scene) -> Scene:
     return replace(scene, normals=vertex_normals(scene.vertices, scene.faces)) if isinstance(scene, Mesh) else scene
 
 
-def _target(frame: CapturedFrame) -> Target:
+def _target(frame: CapturedFrame, source: DepthSource | None) -> Target:
     """A frame's picture for fitting colours: the lasting world and the sky, without what moves."""
-    view = load_view(frame)
+    view = load_view(frame, source)
     mask = (view.depth > 0).astype(np.float32)
     return Target(image=view.image, mask=mask, viewmat=view.viewmat, K=view.K)
 
 
-def _stage_weights(wanted: set[str], plan: Plan, film: bool) -> dict[str, float]:
+def _stage_weights(wanted: set[str], plan: Plan, film: bool, blind: bool) -> dict[str, float]:
     """About how long each stage that will run takes, compared to the others."""
     runs = {
-        "read": True, "points": bool(wanted & {"points", "splats"}), "mesh": "mesh" in wanted, "splats": "splats" in wanted,
+        "read": True, "depth": blind, "points": bool(wanted & {"points", "splats"}),
+        "mesh": "mesh" in wanted, "splats": "splats" in wanted,
         "colours": "splats" in wanted,
         "write": True, "film": film, "measure": True, "pictures": plan.report is not None,
     }  # fmt: skip

@@ -66,6 +66,10 @@ def load_truth(path: Path, frames: Sequence[CapturedFrame], resolution: Resoluti
         vertices, faces = decode_triangles(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ExportError(f"--truth {path}: {error}") from error
+    if frames[0].depth() is None:
+        raise ExportError(
+            f"--truth {path}: what was seen of it is told by the session's depth, which this capture lacks"
+        )
     near = within_reach(
         vertices, faces, np.stack([frame.camera.centre for frame in frames]), resolution.max_depth * MAX_SLANT
     )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from keepworld.capture import CapturedFrame
 from keepworld.errors import ExportError
-from keepworld.frames import Label
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from keepworld_exporters.stages.sources import DepthSource, SessionDepth, lasting_depth
+
 EDGE_STEP = 0.08  # a relative depth step between neighbours beyond which they are not one surface
 LOW_TRUST = 0.05  # weight of pixels on depth edges or without confidence: they count only where nothing better does
-FREE = np.float32(np.inf)  # depth of the sky: nothing stands in the way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,18 +51,18 @@ class Resolution:
     max_depth: float
 
 
-def load_view(frame: CapturedFrame) -> View:
-    """Read a frame for fusion; sky becomes free space, moving things become unknown.
+def load_view(frame: CapturedFrame, source: DepthSource | None = None) -> View:
+    """Read a frame for fusion, with depth from a source (None: its own); sky becomes free space, moving things unknown.
 
     Raises:
-        ExportError: the frame has no depth.
+        ExportError: the source has no depth for the frame.
     """
-    depth = masked_depth(frame)
+    known = (source or SessionDepth()).of(frame)
+    depth = lasting_depth(frame, known.depth)
     normals, smooth = plane_normals(depth, frame.camera.K)
     trust = np.where(smooth, np.float32(1), np.float32(LOW_TRUST))
-    confidence = frame.confidence()
-    if confidence is not None:
-        trust = np.minimum(trust, np.maximum(confidence / np.float32(255), np.float32(LOW_TRUST)))
+    if known.confidence is not None:
+        trust = np.minimum(trust, np.maximum(known.confidence, np.float32(LOW_TRUST)))
     return View(
         viewmat=frame.camera.viewmat,
         K=frame.camera.K,
@@ -73,33 +73,15 @@ def load_view(frame: CapturedFrame) -> View:
     )
 
 
-def masked_depth(frame: CapturedFrame) -> NDArray[np.float32]:
-    """Depth [H, W] of the lasting world: 0 where unknown or moving, inf where the sky is.
-
-    Raises:
-        ExportError: the frame has no depth.
-    """
-    depth = frame.depth()
-    if depth is None:
-        raise ExportError(
-            f"frame {frame.number} of {frame.folder} has no depth, and this export needs it; "
-            "capture a family that gives depth (`keepworld models` lists them), with depth asked for"
-        )
-    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-    labels = frame.labels()
-    if labels is not None:
-        depth[(labels & Label.SKY) != 0] = FREE
-        depth[(labels & Label.MOVING) != 0] = 0
-    return depth
-
-
-def typical_depth(frames: Sequence[CapturedFrame]) -> float:
+def typical_depth(frames: Sequence[CapturedFrame], source: DepthSource | None = None) -> float:
     """The median depth of the lasting world over a sample of the frames.
 
     Raises:
         ExportError: nothing lasting is seen in any of them.
     """
-    sample = [masked_depth(frame)[::8, ::8] for frame in frames[:: max(1, len(frames) // 16)]]
+    source = source or SessionDepth()
+    few = frames[:: max(1, len(frames) // 16)]
+    sample = [lasting_depth(frame, source.of(frame).depth)[::8, ::8] for frame in few]
     seen = np.concatenate([depth[(depth > 0) & np.isfinite(depth)] for depth in sample])
     if not seen.size:
         raise ExportError("no frame shows any lasting surface, only sky or moving things: there is nothing to export")

@@ -1,0 +1,129 @@
+"""Where depth comes from: the session itself, a sweep through its pictures, or files that something else predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from keepworld.capture import CapturedFrame
+from keepworld.errors import ExportError
+from keepworld.frames import Label
+from numpy.typing import NDArray
+
+FREE = np.float32(np.inf)  # depth of the sky: nothing stands in the way
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DepthMap:
+    """What is known of a frame's depth.
+
+    Attributes:
+        depth: [H, W] float32 along +z, the capture's units; 0 where nothing is known, inf for sky.
+        confidence: [H, W] float32 in [0, 1], or None where all of it is as sure as can be.
+    """
+
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32] | None
+
+
+class DepthSource(Protocol):
+    """Anything that knows the depth of a frame."""
+
+    def of(self, frame: CapturedFrame) -> DepthMap:
+        """Give a frame's depth, sky and moving things still in it as the source has them.
+
+        Raises:
+            ExportError: this source has none for this frame.
+        """
+        ...
+
+
+class SessionDepth:
+    """The depth that came with the frames."""
+
+    def of(self, frame: CapturedFrame) -> DepthMap:
+        """Read what the session gave."""
+        depth = frame.depth()
+        if depth is None:
+            raise ExportError(
+                f"frame {frame.number} of {frame.folder} has no depth, and this export needs it; "
+                "capture a family that gives depth (`keepworld models` lists them), with depth asked for"
+            )
+        confidence = frame.confidence()
+        return DepthMap(
+            depth=np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)),
+            confidence=None if confidence is None else confidence.astype(np.float32) / np.float32(255),
+        )
+
+
+class FoundDepth:
+    """Depth that was worked out beforehand, by frame number."""
+
+    def __init__(self, maps: Mapping[int, DepthMap]) -> None:
+        self._maps = maps
+
+    def of(self, frame: CapturedFrame) -> DepthMap:
+        """Look it up."""
+        if frame.number not in self._maps:
+            raise ExportError(f"no depth was found for frame {frame.number} of {frame.folder}")
+        return self._maps[frame.number]
+
+
+class PredictedDepth:
+    """Depth from files, such as a learned model's predictions.
+
+    The folder holds ``000000.npy`` and so on, float32 [H, W] along +z in the capture's units, 0 or NaN where unknown, and
+    perhaps ``000000.confidence.npy``, float32 [H, W] in [0, 1].
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ExportError(f"the folder of predicted depth must exist, got {folder}")
+        self._folder = folder
+
+    def of(self, frame: CapturedFrame) -> DepthMap:
+        """Read a frame's files."""
+        depth = self._read(frame, f"{frame.number:06d}.npy")
+        if depth is None:
+            raise ExportError(
+                f"{self._folder / f'{frame.number:06d}.npy'} is missing: frame {frame.number} has no depth"
+            )
+        confidence = self._read(frame, f"{frame.number:06d}.confidence.npy")
+        return DepthMap(
+            depth=np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)),
+            confidence=None if confidence is None else np.clip(np.nan_to_num(confidence), 0, 1),
+        )
+
+    def _read(self, frame: CapturedFrame, name: str) -> NDArray[np.float32] | None:
+        path = self._folder / name
+        if not path.exists():
+            return None
+        wanted = (frame.camera.height, frame.camera.width)
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read before its shape is known
+        except (ValueError, OSError, EOFError) as error:
+            raise ExportError(f"{path}: not an array of numbers: {error}") from error
+        if stored.shape != wanted or stored.dtype != np.float32:
+            raise ExportError(f"{path}: must be float32 {list(wanted)}, got {stored.dtype} {list(stored.shape)}")
+        return np.array(stored)
+
+
+def known_depth(frames: Sequence[CapturedFrame], folder: Path | None) -> DepthSource | None:
+    """Where the depth of frames is to be had: in a folder of predictions, with the frames, or nowhere yet (None)."""
+    if folder is not None:
+        return PredictedDepth(folder)
+    return SessionDepth() if any(frame.depth() is not None for frame in frames[:1]) else None
+
+
+def lasting_depth(frame: CapturedFrame, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depth [H, W] of the lasting world: 0 where unknown or moving, inf where the sky is, as the frame's labels say."""
+    labels = frame.labels()
+    if labels is None:
+        return depth
+    depth = depth.copy()
+    depth[(labels & Label.SKY) != 0] = FREE
+    depth[(labels & Label.MOVING) != 0] = 0
+    return depth

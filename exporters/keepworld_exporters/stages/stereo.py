@@ -1,0 +1,127 @@
+"""Depth for a capture that has none: sweep, polish, and keep what several views agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from keepworld.capture import CapturedFrame
+from numpy.typing import NDArray
+from scipy.ndimage import label, maximum_filter, minimum_filter
+
+from keepworld_exporters.stages.agree import agree
+from keepworld_exporters.stages.neighbours import choose_neighbours
+from keepworld_exporters.stages.polish import polish
+from keepworld_exporters.stages.sources import FREE, DepthMap, FoundDepth
+from keepworld_exporters.stages.survey import Reach, survey
+from keepworld_exporters.stages.sweep import Picture, Swept, sweep
+
+SURVEY_WIDTH = 144  # pixels
+SWEEP_BASELINE, POLISH_BASELINE = 0.06, 0.2  # between cameras, shares of the typical depth
+SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 4, 8
+PLANE_SHIFT = 0.75  # pixels a picture moves from one plane to the next
+MIN_PLANES, MAX_PLANES = 32, 160
+MIN_AGREEMENT = 0.5
+MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
+FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
+FLAT_STEP = 3 / 255  # brightness between neighbouring pixels below which a picture shows nothing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    picture: Picture
+    swept: Swept
+    depth: NDArray[np.float32]
+
+
+def picture_of(frame: CapturedFrame, *, width: int | None = None) -> Picture:
+    """A frame's brightness and camera; made smaller by a whole factor, to about `width` pixels, if given."""
+    grey = frame.image() @ (np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255))
+    factor = max(1, round(grey.shape[1] / width)) if width else 1
+    height, columns = grey.shape[0] // factor, grey.shape[1] // factor
+    grey = grey[: height * factor, : columns * factor].reshape(height, factor, columns, factor).mean((1, 3))
+    K = frame.camera.K.copy()
+    K[:2] /= factor
+    return Picture(grey=np.ascontiguousarray(grey, np.float32), viewmat=frame.camera.viewmat, K=K)
+
+
+def find_reach(frames: Sequence[CapturedFrame]) -> Reach:
+    """How near and far the world is that frames without depth show.
+
+    Raises:
+        ExportError: their camera stands still, or they show nothing that can be compared.
+    """
+    c2ws = np.stack([frame.camera.c2w for frame in frames])
+    return survey(lambda index: picture_of(frames[index], width=SURVEY_WIDTH), c2ws)
+
+
+def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callable[[], None]) -> FoundDepth:
+    """Find the depth of every frame from the others.
+
+    Args:
+        frames: with cameras that are right; poses that are off by half a pixel spoil it.
+        reach: of the world, from `find_reach`.
+        on_view: called once a frame.
+    """
+    c2ws = np.stack([frame.camera.c2w for frame in frames])
+    pictures = [picture_of(frame) for frame in frames]
+    seen = []
+    for index in range(len(frames)):
+        seen.append(_look(pictures, c2ws, index, reach))
+        on_view()
+    maps = {}
+    for index, frame in enumerate(frames):
+        witnesses = [
+            *choose_neighbours(c2ws, index, distance=SWEEP_BASELINE * reach.typical, count=WITNESSES // 2),
+            *choose_neighbours(c2ws, index, distance=POLISH_BASELINE * reach.typical, count=WITNESSES // 2),
+        ]
+        others = [(seen[k].depth, pictures[k].viewmat, pictures[k].K) for k in sorted(set(witnesses))]
+        mean, votes = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
+        kept = votes >= MIN_VOTES
+        depth = np.where(kept, mean, np.float32(0))
+        if frame.labels() is None:
+            depth[sky(pictures[index].grey, seen[index].swept.inverse, kept, _far(pictures[index], reach))] = FREE
+        maps[frame.number] = DepthMap(depth=depth, confidence=np.minimum(votes / np.float32(SURE_VOTES), 1))
+    return FoundDepth(maps)
+
+
+def sky(
+    grey: NDArray[np.float32], inverse: NDArray[np.float32], kept: NDArray[np.bool_], far: float
+) -> NDArray[np.bool_]:
+    """Where the sky is, [H, W]: reached from the picture's top edge over pixels that are flat, or further than can be told.
+
+    Args:
+        grey: [H, W] brightness in [0, 1].
+        inverse: [H, W] 1 / depth as it was found.
+        kept: [H, W] where several views agree on a depth.
+        far: 1 / depth below which nothing is told from the sky.
+    """
+    flat = maximum_filter(grey, 3) - minimum_filter(grey, 3) < FLAT_STEP
+    open_ = (inverse < far) | (flat & ~kept)
+    pieces, _ = label(open_)
+    tops = np.unique(pieces[0])
+    return np.isin(pieces, tops[tops > 0])
+
+
+def _look(pictures: Sequence[Picture], c2ws: NDArray[np.float64], index: int, reach: Reach) -> _Seen:
+    picture = pictures[index]
+    close = choose_neighbours(c2ws, index, distance=SWEEP_BASELINE * reach.typical, count=SWEEP_NEIGHBOURS)
+    if not close:
+        nothing = np.zeros(picture.grey.shape, np.float32)
+        return _Seen(picture=picture, swept=Swept(inverse=nothing, agreement=nothing - 2), depth=nothing)
+    widest = np.linalg.norm(c2ws[close, :3, 3] - c2ws[index, :3, 3], axis=1).max()
+    planes = np.clip(picture.K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
+    inverse_depths = np.linspace(0, 1 / reach.near, int(planes))
+    swept = sweep(picture, [pictures[k] for k in close], inverse_depths)
+    wide = choose_neighbours(c2ws, index, distance=POLISH_BASELINE * reach.typical, count=POLISH_NEIGHBOURS)
+    if wide:
+        swept = polish(picture, [pictures[k] for k in wide], swept, float(inverse_depths[1]))
+    sure = (swept.agreement > MIN_AGREEMENT) & (swept.inverse > _far(picture, reach))
+    depth = np.where(sure, 1 / np.maximum(swept.inverse, np.float32(1e-9)), np.float32(0))
+    return _Seen(picture=picture, swept=swept, depth=depth.astype(np.float32))
+
+
+def _far(picture: Picture, reach: Reach) -> float:
+    """1 / depth at which a picture moves by no more than `FAR_SHIFT` between cameras as far apart as they are compared."""
+    return FAR_SHIFT / (float(picture.K[0, 0]) * POLISH_BASELINE * reach.typical)

@@ -1,0 +1,252 @@
+"""Depth from pictures and cameras alone, against worlds whose depth is known."""
+
+import math
+
+import numpy as np
+import pytest
+import trimesh
+from keepworld.capture import Capture
+from keepworld.errors import ExportError
+from keepworld_exporters.__main__ import main
+from keepworld_exporters.report import read_back
+from keepworld_exporters.stages.agree import agree
+from keepworld_exporters.stages.depth import load_view
+from keepworld_exporters.stages.neighbours import choose_neighbours
+from keepworld_exporters.stages.polish import polish
+from keepworld_exporters.stages.sources import PredictedDepth, SessionDepth
+from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
+from keepworld_exporters.stages.sweep import sweep
+
+from tests import scenes
+
+SIZE = (144, 108)
+
+
+def mottled(points):
+    """Many waves on top of each other: no place looks like another nearby."""
+    rng = np.random.default_rng(4)
+    waves = rng.normal(0, 1, (24, 3)) * np.geomspace(2, 25, 24)[:, None]
+    tone = np.sin(points @ waves.T + rng.uniform(0, 6, 24)).sum(1) / 24**0.5
+    return np.clip(128 + 45 * tone[:, None] * np.array([1.0, 0.9, 0.7]), 0, 255)
+
+
+WALL = scenes.Solid((-4, -3, 3.0), (4, 1.0, 3.4), mottled)
+GROUND = scenes.Solid((-6, 1.0, -2), (6, 1.5, 3.2), mottled)
+BALL = scenes.Solid((-0.6, -0.5, 1.5), (0.4, 0.5, 2.5), mottled, ball=True)
+
+
+def quiet() -> None:
+    """Progress nobody listens to."""
+
+
+def bare(capture):
+    """The same capture without depth and labels, as a learned world gives it."""
+    import shutil
+
+    for kind in ("depth", "labels", "masks"):
+        shutil.rmtree(capture.folder / kind, ignore_errors=True)
+    return Capture(capture.folder)
+
+
+def sideways(count, step=0.12):
+    return [
+        scenes.look((step * (k - count / 2), 0.1 * (k % 2), 0), (0.5 * step * (k - count / 2), 0.2, 3))
+        for k in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A wall, ground and a ball, walked past sideways; depth, and the same capture bare."""
+    folder = tmp_path_factory.mktemp("room")
+    path = sideways(9)
+    known = scenes.write(folder / "known", [WALL, GROUND, BALL], path, size=SIZE)
+    return known, bare(scenes.write(folder / "bare", [WALL, GROUND, BALL], path, size=SIZE))
+
+
+@pytest.fixture(scope="module")
+def found(room):
+    frames = room[1].frames
+    reach = find_reach(frames)
+    return reach, find_depth(frames, reach, on_view=quiet)
+
+
+def test_how_near_and_far_a_world_is_is_found_from_its_pictures(room, found):
+    true = np.concatenate([SessionDepth().of(frame).depth.ravel() for frame in room[0].frames])
+    true = true[true > 0]
+    assert 0.5 * true.min() < found[0].near < np.quantile(true, 0.05)
+    assert found[0].typical == pytest.approx(np.median(true), rel=0.15)
+
+
+def test_depth_found_is_the_depth_that_was_there(room, found):
+    for frame in room[0].frames[2:7]:
+        true, depth = SessionDepth().of(frame).depth, found[1].of(frame).depth
+        known = (depth > 0) & np.isfinite(depth) & (true > 0)
+        assert known.sum() > 0.7 * (true > 0).sum()
+        off = np.abs(depth - true)[known] / true[known]
+        # a pixel of parallax is 5 % of the depth here
+        assert np.median(off) < 0.01 and (off < 0.03).mean() > 0.93
+
+
+def test_two_searches_find_the_same_to_the_bit(room, found):
+    again = find_depth(room[1].frames, found[0], on_view=quiet)
+    for frame in room[1].frames:
+        np.testing.assert_array_equal(again.of(frame).depth, found[1].of(frame).depth)
+
+
+def test_a_world_twice_as_large_is_found_twice_as_far(room, found, tmp_path):
+    def grown(solid):
+        low, high = (tuple(2 * value for value in corner) for corner in (solid.low, solid.high))
+        return scenes.Solid(low, high, lambda points: mottled(points / 2), ball=solid.ball)
+
+    path = [np.block([[c2w[:3, :3], 2 * c2w[:3, 3:]], [c2w[3:]]]) for c2w in sideways(9)]
+    frames = bare(scenes.write(tmp_path / "walk", [grown(s) for s in (WALL, GROUND, BALL)], path, size=SIZE)).frames
+    reach = find_reach(frames)
+    assert reach.typical == pytest.approx(2 * found[0].typical, rel=0.02)
+    depth = find_depth(frames, reach, on_view=quiet).of(frames[4]).depth
+    both = (depth > 0) & (found[1].of(room[1].frames[4]).depth > 0)
+    assert np.median(depth[both] / found[1].of(room[1].frames[4]).depth[both]) == pytest.approx(2, rel=0.005)
+
+
+def test_slanted_planes_of_their_own_make_ground_better(room):
+    frames = room[1].frames
+    pictures = [picture_of(frame) for frame in frames]
+    planes = np.linspace(0, 1 / 1.0, 48)
+    swept = sweep(pictures[4], [pictures[3], pictures[5]], planes)
+    finer = polish(pictures[4], [pictures[1], pictures[2], pictures[6], pictures[7]], swept, planes[1])
+    true = SessionDepth().of(room[0].frames[4]).depth
+    ground = np.zeros_like(true, bool)
+    ground[SIZE[1] * 3 // 4 :, 12:-12] = True
+
+    def off(result):
+        return np.median(np.abs(result.inverse * true - 1)[ground])
+
+    assert off(finer) < 0.65 * off(swept) and off(finer) < 0.01
+
+
+def test_the_sky_is_free_and_only_the_sky(tmp_path):
+    """A ball before nothing: what is open to the top of the picture and flat is sky, and the ball is not."""
+    path = [scenes.look((0.1 * (k - 4), 0, 0), (-0.1, 0, 2)) for k in range(9)]
+    known = scenes.write(tmp_path / "known", [BALL], path, size=SIZE)
+    frames = bare(scenes.write(tmp_path / "bare", [BALL], path, size=SIZE)).frames
+    depth = find_depth(frames, find_reach(frames), on_view=quiet).of(frames[4]).depth
+    true_sky = known.frames[4].labels() == 1
+    assert np.isinf(depth[true_sky]).mean() > 0.9
+    assert np.isinf(depth[~true_sky]).mean() < 0.02
+
+
+def test_what_one_view_alone_claims_does_not_count(room):
+    views = [load_view(frame) for frame in room[0].frames]
+    lying = views[4].depth.copy()
+    lying[40:60, 60:90] *= 0.7
+    _, votes = agree(lying, views[4].viewmat, views[4].K, [(view.depth, view.viewmat, view.K) for view in views[1:4]])
+    assert (votes[40:60, 60:90] == 0).mean() > 0.95
+    honest = votes[70:90, 40:100]
+    assert (honest >= 2).mean() > 0.95
+
+
+def test_agreement_averages_noise_away(room, rng):
+    views = [load_view(frame) for frame in room[0].frames]
+    noisy = [(view.depth * (1 + 0.004 * rng.standard_normal(view.depth.shape))).astype(np.float32) for view in views]
+    others = [(noisy[k], views[k].viewmat, views[k].K) for k in (0, 1, 2, 3, 5, 6, 7, 8)]
+    mean, votes = agree(noisy[4], views[4].viewmat, views[4].K, others)
+    inner = votes >= 6
+    assert inner.sum() > 2000
+    before, after = (np.std((depth / views[4].depth - 1)[inner]) for depth in (noisy[4], mean))
+    assert after < 0.55 * before  # 1 / sqrt(7) = 0.38 where pixels fall on pixels
+
+
+def test_neighbours_stand_where_wanted_and_look_the_same_way():
+    path = np.stack(
+        [scenes.look((0.1 * k, 0, 0), (0.1 * k, 0, 5)) for k in range(60)] + [scenes.look((3.1, 0, 0), (9, 0, -5))]
+    )
+    chosen = choose_neighbours(path, 30, distance=0.8, count=4)
+    assert len(chosen) == 4 and 30 not in chosen and 60 not in chosen
+    apart = np.abs(path[chosen, 0, 3] - 3.0)
+    assert ((apart > 0.3) & (apart < 2)).all()
+    assert {22, 38} <= set(chosen)
+    assert choose_neighbours(path[:1], 0, distance=0.8, count=4) == []
+
+
+def test_a_camera_that_never_moves_says_so(tmp_path):
+    frames = bare(scenes.write(tmp_path / "walk", [WALL], [np.eye(4)] * 5, size=(64, 48))).frames
+    with pytest.raises(ExportError, match="never moves"):
+        find_reach(frames)
+
+
+def test_pictures_of_nothing_say_so(tmp_path):
+    blank = scenes.Solid((-9, -9, 3.0), (9, 9, 3.4), scenes.plain(90, 90, 90))
+    frames = bare(scenes.write(tmp_path / "walk", [blank], sideways(5), size=(64, 48))).frames
+    with pytest.raises(ExportError, match="too little"):
+        find_reach(frames)
+
+
+def test_predicted_depth_is_read_from_files_and_labels_still_count(room, tmp_path):
+    frame = room[0].frames[0]
+    rows, columns = frame.camera.height, frame.camera.width
+    depth = np.full((rows, columns), 2.5, np.float32)
+    depth[0, 0], depth[0, 1] = np.nan, -1
+    np.save(tmp_path / "000000.npy", depth)
+    np.save(tmp_path / "000000.confidence.npy", np.full((rows, columns), 0.5, np.float32))
+    view = load_view(frame, PredictedDepth(tmp_path))
+    sky = frame.labels() == 1
+    assert np.isinf(view.depth[sky]).all() and (view.depth[~sky][2:] == 2.5).all()
+    assert view.trust.max() == 0.5
+    known = PredictedDepth(tmp_path).of(frame).depth
+    assert known[0, 0] == 0 and known[0, 1] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (np.zeros((4, 4), np.float32), "float32"),
+        (np.zeros((SIZE[1], SIZE[0]), np.float64), "float64"),
+        (
+            b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 9)}",
+            "not an array",
+        ),
+        (b"nothing", "not an array"),
+        (None, "missing"),
+    ],
+)
+def test_predicted_depth_of_another_kind_is_refused(room, tmp_path, content, words):
+    if isinstance(content, bytes):
+        (tmp_path / "000000.npy").write_bytes(content)
+    elif content is not None:
+        np.save(tmp_path / "000000.npy", content)
+    with pytest.raises(ExportError, match=words):
+        PredictedDepth(tmp_path).of(room[0].frames[0])
+
+
+def test_a_ball_seen_from_all_round_is_found_round(sphere_capture, tmp_path):
+    """Cameras round a ball: its depth, from pictures alone, lies on the ball."""
+    path = [scenes.look((2 * math.sin(a), -0.3, -2 * math.cos(a)), (0, 0, 0)) for a in np.linspace(0, 1.2, 9)]
+    ball = scenes.Solid((-0.7,) * 3, (0.7,) * 3, mottled, ball=True)
+    frames = bare(scenes.write(tmp_path / "walk", [ball], path, size=SIZE)).frames
+    maps = find_depth(frames, find_reach(frames), on_view=quiet)
+    frame = frames[4]
+    depth = maps.of(frame).depth
+    v, u = np.nonzero((depth > 0) & np.isfinite(depth))
+    rays = np.stack([u + 0.5, v + 0.5, np.ones(len(u))], 1) @ np.linalg.inv(frame.camera.K).T
+    places = (rays * depth[v, u, None]) @ frame.camera.c2w[:3, :3].T + frame.camera.centre
+    radii = np.linalg.norm(places, axis=1)
+    assert len(radii) > 1000
+    assert np.median(np.abs(radii - 0.7)) < 0.01 and (np.abs(radii - 0.7) < 0.03).mean() > 0.95
+
+
+def test_a_walk_without_depth_becomes_a_mesh_of_what_was_there(room, tmp_path, capsys):
+    assert main([str(room[1].folder), str(tmp_path / "x.glb"), "--json", "--holdout", "0", "--voxel", "0.05"]) == 0
+    mesh = read_back(tmp_path / "x.glb")
+    truth = [(np.abs(mesh.vertices[:, 2] - 3.0)), np.abs(mesh.vertices[:, 1] - 1.0)]
+    truth.append(np.abs(np.linalg.norm(mesh.vertices - np.float32([-0.1, 0, 2]), axis=1) - 0.5))
+    off = np.min(truth, axis=0)
+    assert len(off) > 1500
+    assert np.median(off) < 0.02 and (off < 0.08).mean() > 0.9
+
+
+def test_a_truth_cannot_be_compared_where_no_depth_says_what_was_seen(room, tmp_path, capsys):
+    truth = trimesh.creation.box(extents=(1, 1, 1)).export(file_type="ply")
+    (tmp_path / "truth.ply").write_bytes(truth)
+    command = [str(room[1].folder), str(tmp_path / "x.glb"), "--truth", str(tmp_path / "truth.ply")]
+    assert main(command) == 1
+    assert "lacks" in capsys.readouterr().err
