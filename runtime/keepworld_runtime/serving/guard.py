@@ -7,8 +7,8 @@ import logging
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -62,7 +62,8 @@ class Guard(grpc.aio.ServerInterceptor):
         self._quotas = Quotas(keys, self._count_sessions)
         self._calls: set[_Call] = set()
         self._since_s: dict[str, float] = {}
-        self._opened: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._openings: set[asyncio.Task[Any]] = set()
         self._counted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     async def intercept_service(
@@ -125,10 +126,26 @@ class Guard(grpc.aio.ServerInterceptor):
             if not isinstance(request, Message):
                 return await self._answer(behaviour, request, context, rule, key)
             self._tenancy.translate(request, key)
-            with self._opening(request, method, key) if rule.opens else nullcontext():
+            if not rule.opens:
                 return await self._answer(behaviour, request, context, rule, key)
+            return await self._to_its_end(self._opened(behaviour, request, context, method, rule, key))
 
         return guarded
+
+    async def _opened(self, behaviour: Behaviour, request: Any, context: Any, method: str, rule: Rule, key: Key) -> Any:
+        with self._opening(request, method, key):
+            return await self._answer(behaviour, request, context, rule, key)
+
+    async def _to_its_end(self, opening: Coroutine[Any, Any, Any]) -> Any:
+        """Open a session and say whose it is even if its caller goes: nobody has one that is not counted."""
+        task = asyncio.create_task(opening)
+        self._openings.add(task)
+        task.add_done_callback(self._openings.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # there is nobody to tell
+            raise
 
     async def _answer(self, behaviour: Behaviour, request: Any, context: Any, rule: Rule, key: Key) -> Any:
         """What the behaviour answers, unless the key's time is over before."""
@@ -166,13 +183,13 @@ class Guard(grpc.aio.ServerInterceptor):
     def _opening(self, request: Any, method: str, key: Key) -> Iterator[None]:
         """Hold a session's place while it is opened; asking again for what was opened before takes none."""
         asked, now_s = (method, request.request_id), self._clock()
-        if now_s - self._opened.get(asked, -_REPEATABLE_S) < _REPEATABLE_S:
+        if now_s - self._asked.get(asked, -_REPEATABLE_S) < _REPEATABLE_S:
             yield
             return
         with self._quotas.session(key):
             yield
         if request.request_id:
-            _remember(self._opened, asked, now_s)
+            _remember(self._asked, asked, now_s)
 
     def _count_chunk(self, message: Any, key: Key, call: _Call) -> None:
         """Count a chunk's drawing, once however often its end is sent; the call ends when there is none left."""

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from keepworld_runtime.engine.errors import RequestIdReusedError
@@ -32,24 +33,19 @@ class AnswerStore(Generic[Answer]):
         self._forget_old()
         digest = hashlib.sha256(body).digest()
         if request_id in self._answers:
-            known, _, future = self._answers[request_id]
+            known, _, answer = self._answers[request_id]
             if known != digest:
                 raise RequestIdReusedError("this request id came with another request before", field="request_id")
-            return await asyncio.shield(future)
-        future = asyncio.get_running_loop().create_future()
-        self._answers[request_id] = (digest, self._clock(), future)
-        try:
-            answer = await make()
-        except BaseException as error:
-            del self._answers[request_id]
-            if isinstance(error, Exception):
-                future.set_exception(error)
-                future.exception()  # nobody else may be waiting, and that is fine
-            else:
-                future.cancel()
-            raise
-        future.set_result(answer)
-        return answer
+        else:
+            # Made to its end even if nobody waits for it any more: who lost the connection asks again for the same.
+            answer = asyncio.ensure_future(make())
+            self._answers[request_id] = (digest, self._clock(), answer)
+            answer.add_done_callback(partial(self._forget_failed, request_id))
+        return await asyncio.shield(answer)
+
+    def _forget_failed(self, request_id: str, answer: asyncio.Future[Answer]) -> None:
+        if answer.cancelled() or answer.exception():
+            self._answers.pop(request_id, None)
 
     def _forget_old(self) -> None:
         oldest_s = self._clock() - KEPT_S

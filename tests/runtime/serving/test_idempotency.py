@@ -60,3 +60,21 @@ async def test_a_failure_is_told_to_all_who_wait_and_not_kept():
     answers = await asyncio.gather(*(store.once("a", b"x", fail) for _ in range(2)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [OSError, OSError]
     assert await _count(store, []) == 0
+
+
+async def test_what_a_caller_who_went_had_asked_for_is_made_and_answers_the_next():
+    store, counter, go = AnswerStore[int](Clock()), [], asyncio.Event()
+
+    async def make() -> int:
+        await go.wait()
+        counter.append(1)
+        return 7
+
+    first = asyncio.create_task(store.once("a", b"x", make))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    go.set()
+    assert await store.once("a", b"x", make) == 7
+    assert counter == [1]

@@ -1,5 +1,6 @@
 """What keys may use: sessions, drawing, uploads, time; counted by the server, refused with when to come back."""
 
+import asyncio
 import uuid
 
 import grpc
@@ -62,6 +63,28 @@ async def test_asking_again_for_what_was_opened_is_no_second_session(tmp_path, k
         assert await create(caller.worlds, request_id=asked) == created
         assert (await refusal(create(caller.worlds, request_id=str(uuid.uuid4()))))[0] is EXHAUSTED
         assert (await refusal(create(caller.worlds, "another", request_id=asked)))[1] == "REQUEST_ID_REUSED"
+        assert len(server.engine.sessions()) == 1
+
+
+async def test_who_goes_while_a_session_is_opened_has_it_counted(tmp_path, keys, monkeypatch):
+    keys.make("one", max_sessions=1)
+    async with guarded(tmp_path, keys) as server, calling(server, keys.shown["one"]) as caller:
+        begun, go, create_session = asyncio.Event(), asyncio.Event(), server.engine.create
+
+        async def slow(*arguments, **named):
+            begun.set()
+            await go.wait()
+            return await create_session(*arguments, **named)
+
+        monkeypatch.setattr(server.engine, "create", slow)
+        asked = asyncio.create_task(create(caller.worlds))
+        await begun.wait()
+        asked.cancel()
+        assert (await refusal(create(caller.worlds)))[0] is EXHAUSTED  # it is being opened
+        go.set()
+        await eventually(lambda: server.engine.sessions())
+        await eventually(lambda: not server._guard._openings)
+        assert (await refusal(create(caller.worlds)))[0] is EXHAUSTED  # it is there
         assert len(server.engine.sessions()) == 1
 
 
