@@ -85,6 +85,8 @@ def _answering(behaviour: Behaviour) -> Behaviour:
             await abort(context, error)
         except grpc.aio.AbortError:
             raise
+        except NotImplementedError:  # what generated code says of a method that nobody has written
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not have this method")
         except Exception:
             logger.exception("unexpected error in a call")
             await abort(context, RequestError("internal error; the server's log says more"))

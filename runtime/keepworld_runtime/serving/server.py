@@ -23,6 +23,7 @@ from keepworld_runtime.journal.blobs import MemoryBlobs, StoredBlobs
 from keepworld_runtime.journal.journal import Journal
 from keepworld_runtime.serving import metrics, tls, tracing
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
+from keepworld_runtime.serving.decoding import DecodeInterceptor
 from keepworld_runtime.serving.guard import Guard
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
@@ -163,6 +164,7 @@ class Server:
             interceptors=[
                 ErrorInterceptor(),
                 WatchInterceptor(self._watchers()),
+                DecodeInterceptor(),
                 *((self._guard,) if self._guard else ()),
             ],
             options=[

@@ -71,11 +71,11 @@ def _watched(behaviour: Behaviour, watchers: Sequence[CallWatcher]) -> Behaviour
     async def answer(request: Any, context: Any) -> Any:
         outcome = RequestError.reason
         try:
-            if isinstance(request, Message):
-                _ask(watchers, request)
-                reply = await behaviour(request, _WatchedContext(context, watchers))
+            if hasattr(request, "__aiter__"):
+                request = _passing(request, watchers)
             else:
-                reply = await behaviour(_passing(request, watchers), _WatchedContext(context, watchers))
+                _ask(watchers, request)
+            reply = await behaviour(request, _WatchedContext(context, watchers))
             if isinstance(reply, Message):
                 _answer(watchers, reply)
             outcome = OK
@@ -93,7 +93,7 @@ def _watched(behaviour: Behaviour, watchers: Sequence[CallWatcher]) -> Behaviour
     return answer
 
 
-async def _passing(requests: AsyncIterator[Message], watchers: Sequence[CallWatcher]) -> AsyncIterator[Message]:
+async def _passing(requests: AsyncIterator[Any], watchers: Sequence[CallWatcher]) -> AsyncIterator[Any]:
     async for request in requests:
         _ask(watchers, request)
         yield request
@@ -115,8 +115,8 @@ class _WatchedContext:
         _answer(self._watchers, message)
 
 
-def _ask(watchers: Sequence[CallWatcher], message: Message) -> None:
-    for watcher in watchers:
+def _ask(watchers: Sequence[CallWatcher], message: Any) -> None:
+    for watcher in watchers if isinstance(message, Message) else ():  # what cannot be read is refused further in
         watcher.asked(message)
 
 
