@@ -2,7 +2,15 @@
 
 from keepworld import inputs, paths
 from keepworld.camera import CONVENTIONS, Camera, PoseSource, Units
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot
+from keepworld.capabilities import (
+    Capabilities,
+    FamilyCapabilities,
+    Limits,
+    Reading,
+    SessionInfo,
+    Snapshot,
+    WaitingEvent,
+)
 from keepworld.capture import Capture, Provenance
 from keepworld.client import AsyncClient
 from keepworld.errors import (
@@ -18,6 +26,7 @@ from keepworld.errors import (
     NotFoundError,
     ProtocolError,
     ServerError,
+    SessionLostError,
     StreamStalledError,
     UnavailableError,
     WorkerError,
@@ -27,6 +36,7 @@ from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
 from keepworld.motion import Control
 from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
+from keepworld.timeline import PlannedEvent, Timeline
 from keepworld.uploads import Clip
 
 __version__ = "0.1.0"
@@ -58,6 +68,7 @@ __all__ = [
     "Limits",
     "MissingExtraError",
     "NotFoundError",
+    "PlannedEvent",
     "PoseSource",
     "ProtocolError",
     "Provenance",
@@ -66,10 +77,13 @@ __all__ = [
     "ServerError",
     "Session",
     "SessionInfo",
+    "SessionLostError",
     "Snapshot",
     "StreamStalledError",
+    "Timeline",
     "UnavailableError",
     "Units",
+    "WaitingEvent",
     "Walk",
     "WorkerError",
     "__version__",

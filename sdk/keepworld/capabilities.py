@@ -69,6 +69,16 @@ class FamilyCapabilities:
         """The number, counted from the session's start, of the first frame of a chunk."""
         return 0 if chunk == 0 else self.first_chunk_frames + (chunk - 1) * self.chunk_frames
 
+    def chunk_of(self, frame: int) -> int:
+        """The chunk that a frame, counted from the session's start, is of."""
+        later = frame - self.first_chunk_frames
+        return 0 if later < 0 else 1 + later // self.chunk_frames
+
+    @property
+    def opens_standing(self) -> bool:
+        """Whether a world's first frame shows where it begins, before any control moves it: not if it goes on from a clip."""
+        return self.first_chunk_frames < self.chunk_frames
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -149,12 +159,14 @@ class SessionInfo:
 class Snapshot:
     """A world on a server as it was after a whole chunk; sessions can go on from it, also those of other programs.
 
-    The server keeps it in memory, the newest ones only (see `Limits.max_snapshots`). Who has the id has the world.
+    The server keeps the newest ones (see `Limits.max_snapshots`). Who has the id has the world.
 
     Attributes:
         id: what the server calls it.
         chunks, frames: how many the world had.
-        model, prompt, seed, size, mode: what it was opened with.
+        model, prompt, seed, size, mode: what it was opened with; the prompt is empty in a list of a server's.
+        name: for people.
+        created_s: seconds since 1970; 0 if the server did not say.
     """
 
     id: str
@@ -165,3 +177,24 @@ class Snapshot:
     seed: int
     size: tuple[int, int]
     mode: str
+    name: str = ""
+    created_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingEvent:
+    """An event that waits for its chunk on the server.
+
+    Attributes:
+        id: as `Session.cancel_event` takes it.
+        chunk: with which it begins.
+        text: what.
+        ramp: seconds until it has come in fully.
+        duration: seconds until it goes again; None: it stays.
+    """
+
+    id: str
+    chunk: int
+    text: str
+    ramp: float
+    duration: float | None

@@ -14,6 +14,7 @@
         ├── BrokenChunkError       a chunk came out as nothing that can be shown; the session is over    INTERNAL
         ├── UnavailableError       no server there, or it is stopping             UNAVAILABLE, DEADLINE_EXCEEDED
         ├── StreamStalledError     a stream fell silent: not even heartbeats came
+        ├── SessionLostError       a broken stream could not be taken up again in time, or with all its frames
         └── ProtocolError          client and server do not speak the same version    UNIMPLEMENTED, UNKNOWN, …
 
 Each carries `code` (a stable word), `retryable`, and `request_id` where there is one.
@@ -80,9 +81,20 @@ class ExportError(KeepworldError):
 
 
 class ServerError(KeepworldError):
-    """The server said no, or nothing."""
+    """The server said no, or nothing; `retry_after_s` is when it asks to be tried again, None if it did not say."""
 
     code = "SERVER"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, code=code, request_id=request_id)
+        self.retry_after_s = retry_after_s
 
 
 class InvalidRequestError(ServerError):
@@ -110,21 +122,10 @@ class NotFoundError(ServerError):
 
 
 class CapacityError(ServerError):
-    """The server is full; `retry_after_s` says when to come back, None if it did not say."""
+    """The server is full, or a quota is used up; `retry_after_s` says when to come back."""
 
     code = "CAPACITY"
     retryable = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        retry_after_s: float | None = None,
-        code: str | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        super().__init__(message, code=code, request_id=request_id)
-        self.retry_after_s = retry_after_s
 
 
 class FencedError(ServerError):
@@ -159,6 +160,12 @@ class StreamStalledError(ServerError):
     retryable = True
 
 
+class SessionLostError(ServerError):
+    """A broken stream could not be taken up again, in time or with all its frames; what came before is good."""
+
+    code = "SESSION_LOST"
+
+
 class ProtocolError(ServerError):
     """Client and server do not speak the same version, or one of them does not keep to it."""
 
@@ -182,6 +189,9 @@ _BY_STATUS: dict[str, type[ServerError]] = {
     "CANCELLED": UnavailableError,
 }
 _BY_REASON: dict[str | None, type[ServerError]] = {"CHUNK_BROKEN": BrokenChunkError}  # where the reason says more
+# gRPC's own words, on this side: no server said them.
+_TOO_LARGE = "message larger than max"
+_BROKEN = ("Internal error from Core", "RST_STREAM", "Stream removed")
 _CODES = {"DEADLINE_EXCEEDED": "DEADLINE", "CANCELLED": "CANCELLED"}  # where the status says more than its class
 
 
@@ -220,14 +230,17 @@ def _translate(error: grpc.aio.AioRpcError, request_id: str | None) -> ServerErr
     status = error.code().name
     details = _read_details(error)
     kind = _BY_REASON.get(details.reason) or _BY_STATUS.get(status, ProtocolError)
+    said = error.details() or ""
+    if details.reason is None and _TOO_LARGE in said:
+        kind = ProtocolError
+    elif details.reason is None and any(words in said for words in _BROKEN):
+        kind = UnavailableError
     message = printable(error.details() or "") or f"the server answered {status} without a word"
     if kind is InvalidRequestError:
         message = details.description or message
         return InvalidRequestError(message, field=details.field, code=details.reason, request_id=request_id)
-    if kind is CapacityError:
-        after = details.retry_after_s
-        return CapacityError(message, retry_after_s=after, code=details.reason, request_id=request_id)
-    return kind(message, code=details.reason or _CODES.get(status), request_id=request_id)
+    code = details.reason or _CODES.get(status)
+    return kind(message, retry_after_s=details.retry_after_s, code=code, request_id=request_id)
 
 
 def _read_details(error: grpc.aio.AioRpcError) -> _Details:

@@ -129,9 +129,16 @@ class Poses:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """The server's word on when something asked for takes effect: from the first frame of `applies_to_chunk`."""
+    """The server's word on when something asked for takes effect: from the first frame of `applies_to_chunk`.
+
+    Attributes:
+        applies_to_chunk: that chunk.
+        id: of what was asked for, as `Session.cancel_event` takes it.
+        used, ignored: the words of an event that counted, and those that did not.
+    """
 
     applies_to_chunk: int
+    id: str = ""
     used: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 

@@ -40,8 +40,8 @@ class Link:
     """An attached stream; made by `attach`, ended by `close`.
 
     Attributes:
+        attached: how the server took it.
         next_number: the number of the next frame to come in.
-        is_spent: it has ended, and whoever used it has been told why.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Link:
         self._is_taking = False
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self.attached = wire.attached(session_pb2.Attached())
         self.next_number = 0
-        self.is_spent = False
 
     @classmethod
     async def attach(
@@ -95,9 +95,9 @@ class Link:
         except BaseException:
             call.cancel()
             raise
-        heartbeat_s = first.attached.heartbeat_s
-        link._stall_s = max(_MIN_STALL_S, 3 * heartbeat_s if 0 < heartbeat_s < 600 else 0.0)
-        link.next_number = first.attached.next_seq
+        link.attached = wire.attached(first.attached)
+        link._stall_s = max(_MIN_STALL_S, 3 * link.attached.heartbeat_s)
+        link.next_number = link.attached.next_number
         link._reader = asyncio.create_task(link._read())
         link._reader.add_done_callback(link._on_end)
         link._writer = asyncio.create_task(link._write())
@@ -121,7 +121,6 @@ class Link:
             ServerError: the stream ended, or no receipt came in time.
         """
         if self.has_ended:
-            self.is_spent = True
             raise self._failure()
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._asked[request_id] = future
@@ -149,7 +148,6 @@ class Link:
         try:
             while not self._waiting:
                 if self.has_ended:
-                    self.is_spent = True
                     raise self._failure()
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -231,10 +229,7 @@ class Link:
     def _count(self, frame: frame_pb2.Frame) -> None:
         """Check that frames come without gaps, and that chunks end."""
         if self._frames_in_chunk is None:
-            # The first chunk of an attachment may begin in its middle, and an older stream may have had more than the
-            # server knew when it took this one.
-            self._frames_in_chunk = frame.index
-            self.next_number = max(self.next_number, frame.seq)
+            self._frames_in_chunk = frame.index  # the first chunk of an attachment may begin in its middle
         if frame.seq != self.next_number or frame.index != self._frames_in_chunk:
             raise ProtocolError(f"frame {self.next_number} was due, the server sent {frame.seq}")
         self.next_number += 1

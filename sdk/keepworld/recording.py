@@ -13,7 +13,9 @@ from keepworld.capabilities import FamilyCapabilities, Reading, SessionInfo
 from keepworld.capture import Capture, CaptureWriter, Provenance
 from keepworld.errors import CaptureError
 from keepworld.files import whole_folder
-from keepworld.frames import Chunk
+from keepworld.frames import Chunk, Encoding
+
+_NOTHING = "nothing was recorded: steer or follow, or open the session with record='folder'"
 
 
 def provenance_of(info: SessionInfo, prompt: str, capabilities: FamilyCapabilities, reading: Reading) -> Provenance:
@@ -65,6 +67,13 @@ class Recorder:
             self._last_chunk = chunk.index
             self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, chunk)
 
+    async def go_back(self, chunk: int) -> None:
+        """Forget `chunk` and all after it."""
+        await self._flush()
+        if chunk <= self._last_chunk:
+            run = asyncio.get_running_loop().run_in_executor
+            self._last_chunk = await run(self._thread, self._writer.go_back, chunk)
+
     async def capture(self, folder: str | Path | None) -> Capture:
         """What has been recorded so far, up to a failure if there was one; in `folder`, if that is given.
 
@@ -75,7 +84,7 @@ class Recorder:
         if not self._has_failed:
             await self._flush()
         if self._last_chunk < 0:
-            raise CaptureError("nothing was recorded: steer or follow, or open the session with record='folder'")
+            raise CaptureError(_NOTHING)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._open, folder)
 
     async def close(self) -> None:
@@ -117,6 +126,58 @@ class Recorder:
         shutil.rmtree(self._writer.folder, ignore_errors=True)
         self._writer.folder = folder
         self._temporary = None
+
+
+class Recording:
+    """What of a session is recorded, and where.
+
+    Args:
+        record: a folder to record everything into; None: what `put` is told to, into a temporary one; False: nothing.
+        provenance: of what is recorded.
+
+    Attributes:
+        is_everything: whether everything is.
+
+    Raises:
+        CaptureError: the folder already holds something.
+    """
+
+    def __init__(self, record: str | Path | bool | None, provenance: Provenance) -> None:
+        self._provenance = provenance
+        self._is_wanted = record is not False
+        self.is_everything = isinstance(record, str | Path)
+        self._recorder = Recorder(record, provenance) if isinstance(record, str | Path) else None
+
+    async def put(self, chunk: Chunk, *, record_from: int | None) -> None:
+        """Record a chunk if everything is, or frames from `record_from` on are and it has one.
+
+        Raises:
+            CaptureError, OSError: it, or the one before, could not be recorded.
+        """
+        is_asked_for = self._is_wanted and record_from is not None and chunk.frames[-1].number >= record_from
+        if not (self.is_everything or is_asked_for):
+            return
+        if any(frame.encoding is Encoding.JPEG for frame in chunk.frames):
+            return  # left from a lossy walk before this one
+        if self._recorder is None:
+            self._recorder = Recorder(None, self._provenance)
+        await self._recorder.put(chunk)
+
+    async def go_back(self, chunk: int) -> None:
+        """The session goes on with `chunk`: what was recorded from there on is no part of it any more."""
+        if self._recorder is not None:
+            await self._recorder.go_back(chunk)
+
+    async def capture(self, folder: str | Path | None) -> Capture:
+        """What has been recorded: see `Recorder.capture`."""
+        if self._recorder is None:
+            raise CaptureError(_NOTHING)
+        return await self._recorder.capture(folder)
+
+    async def close(self) -> None:
+        """Finish writing."""
+        if self._recorder is not None:
+            await self._recorder.close()
 
 
 class _TemporaryFolder:

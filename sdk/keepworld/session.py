@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import statistics
-import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld import plans, wire, wire_world
-from keepworld.capabilities import FamilyCapabilities, Limits, Snapshot
+from keepworld import wire_world
+from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot, WaitingEvent
 from keepworld.capture import Capture
-from keepworld.errors import CaptureError, NotFoundError, UnavailableError, from_grpc, printable
+from keepworld.connection import Connection
+from keepworld.errors import NotFoundError, UnavailableError
 from keepworld.feed import Feed, new_id
-from keepworld.frames import Chunk, Encoding, Frame, Receipt, Walk
-from keepworld.inputs import Input, Script, reader
-from keepworld.link import Link
-from keepworld.motion import Control
+from keepworld.frames import Chunk, Frame, Receipt, Walk
+from keepworld.host import Host
+from keepworld.inputs import Script
 from keepworld.progress import WalkProgress
-from keepworld.recording import provenance_of
+from keepworld.recording import Recording, provenance_of
+from keepworld.tickets import Ticket
+from keepworld.timeline import Happening, PlannedEvent
 from keepworld.v1 import world_service_pb2
-from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
-from keepworld.wire import Settings
+from keepworld.walker import Hands, Walker
 
-Hands = Input | Callable[[], Control]
-PlannedEvent = tuple[float, str]
 
-_POLL_S = 0.02
-_REPEAT_S = 0.5  # well within the server's dead-man time
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """What a server said of a session, and what its client wants of it.
+
+    Attributes:
+        info, token, capabilities, limits: as the server said.
+        prompt, reading: what it was opened with, and how that was understood.
+        first_number: of the frame to begin with; None: the first that has not been sent to anybody.
+        sent_before: whether that frame may have been sent already, to another program.
+        record, progress: as for `AsyncSessions.open`.
+    """
+
+    info: SessionInfo
+    token: str
+    capabilities: FamilyCapabilities
+    limits: Limits
+    prompt: str
+    reading: Reading
+    first_number: int | None
+    sent_before: bool = False
+    record: str | Path | bool | None = None
+    progress: bool = False
 
 
 class AsyncSession:
     """A world, and the walk through it. Opened by `AsyncClient.sessions.open`; ``async with`` closes it.
+
+    A connection that breaks is made again, for as long as the client was told to try: no frame is lost, none comes twice.
 
     Attributes:
         id: what the server calls it.
@@ -50,40 +68,35 @@ class AsyncSession:
         is_closed: whether `close` has been called.
     """
 
-    def __init__(
-        self,
-        stub: WorldServiceStub,
-        response: world_service_pb2.CreateSessionResponse,
-        *,
-        prompt: str,
-        capabilities: FamilyCapabilities,
-        limits: Limits,
-        record: str | Path | bool | None,
-        deadline_s: float,
-        progress: bool,
-    ) -> None:
-        info = wire_world.session_info(response.session)
+    def __init__(self, host: Host, connection: Connection, opened: Opened) -> None:
+        info = opened.info
         self.id, self.model, self.seed, self.size, self.mode = info.id, info.model, info.seed, info.size, info.mode
-        self.reading = wire_world.reading(response)
-        self.capabilities = capabilities
-        self._stub = stub
-        self._prompt = prompt
-        self._token = response.token
-        self._limits = limits
-        self._deadline_s = deadline_s
-        self._records_walks = record is not False
+        self.reading = opened.reading
+        self.capabilities = opened.capabilities
+        self._host = host
+        self._connection = connection
+        self._opened = opened
+        provenance = provenance_of(info, opened.prompt, opened.capabilities, opened.reading)
+        self._recording = Recording(opened.record, provenance)
         self._feed = Feed(
-            stub,
+            connection,
             self.id,
-            response.token,
-            provenance=provenance_of(info, prompt, capabilities, self.reading),
-            capabilities=capabilities,
-            first_number=info.frames,
-            folder=record if isinstance(record, str | Path) else None,
-            progress=WalkProgress(wanted=progress),
-            deadline_s=deadline_s,
+            opened.token,
+            capabilities=opened.capabilities,
+            size=info.size,
+            first_number=opened.first_number,
+            sent_before=opened.sent_before,
+            recording=self._recording,
+            progress=WalkProgress(wanted=opened.progress),
+            resume_s=host.resume_s,
         )
-        self._hands: asyncio.Task[None] | None = None
+        self._walker = Walker(
+            self._feed,
+            opened.capabilities,
+            info.mode,
+            opened.limits,
+            records_everything=self._recording.is_everything,
+        )
         self.is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -94,6 +107,13 @@ class AsyncSession:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}: {self.model}, seed {self.seed}, {self.size[0]}x{self.size[1]}>"
+
+    @property
+    def ticket(self) -> str:
+        """A secret line of text; any program takes this session up with it: `AsyncSessions.resume`."""
+        opened = self._opened
+        ticket = Ticket(session_id=self.id, token=opened.token, prompt=opened.prompt, reading=opened.reading)
+        return ticket.text()
 
     async def stream(
         self,
@@ -118,14 +138,14 @@ class AsyncSession:
             ServerError: the server refused, or the stream broke; the next call attaches again.
         """
         if isinstance(controls, Script | str):
-            settings = self._checked(encoding, depth=depth, pace=pace, only_scripted=True)
-            plan = self._script(controls)
-            async with contextlib.aclosing(self._walk(plan, settings)) as chunks:
+            settings = self._walker.settings(encoding, depth=depth, pace=pace, only_scripted=True)
+            plan = self._walker.script(controls)
+            async with contextlib.aclosing(self._walker.walk(plan, settings)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
-        settings = self._checked(encoding, depth=depth, pace=pace, only_scripted=False)
-        async with contextlib.aclosing(self._live(controls, settings)) as items:
+        settings = self._walker.settings(encoding, depth=depth, pace=pace, only_scripted=False)
+        async with contextlib.aclosing(self._walker.live(controls, settings)) as items:
             async for item in items:
                 if isinstance(item, Chunk):
                     yield item
@@ -139,8 +159,8 @@ class AsyncSession:
         pace: str = "realtime",
     ) -> AsyncGenerator[Frame, None]:
         """Walk, frame by frame, each as soon as it is here: less delay than `stream`, which waits for whole chunks."""
-        settings = self._checked(encoding, depth=depth, pace=pace, only_scripted=False)
-        async with contextlib.aclosing(self._live(controls, settings)) as items:
+        settings = self._walker.settings(encoding, depth=depth, pace=pace, only_scripted=False)
+        async with contextlib.aclosing(self._walker.live(controls, settings)) as items:
             async for item in items:
                 if isinstance(item, Frame):
                     yield item
@@ -157,13 +177,13 @@ class AsyncSession:
             ValueError: a step is not in the grammar.
             ServerError: the server refused, or the stream broke.
         """
-        return await self._run(self._script(script), depth=depth, pace=pace, events=())
+        return await self._walker.run(self._walker.script(script), depth=depth, pace=pace, events=())
 
     async def follow(
         self,
         path: NDArray[np.float64],
         *,
-        events: Iterable[PlannedEvent] = (),
+        events: Iterable[Happening] = (),
         depth: bool = True,
         pace: str = "fast",
     ) -> Walk:
@@ -171,7 +191,7 @@ class AsyncSession:
 
         Args:
             path: [N, 4, 4] camera to world, OpenCV axes, the session's frame: see `keepworld.paths`.
-            events: (seconds from the path's start, text) of what shall happen on the way.
+            events: what shall happen on the way, seconds from its start: `PlannedEvent` or (seconds, text).
             depth: as for `steer`.
             pace: as for `stream`.
 
@@ -179,10 +199,7 @@ class AsyncSession:
             ValueError: the path is not made of rigid motions, or the family follows none.
             ServerError: the server refused, or the stream broke.
         """
-        if not self.capabilities.accepts_paths:
-            raise ValueError(f"{self.model} does not follow paths; steer it")
-        plan = plans.path(path, self._limits)
-        return await self._run(plan, depth=depth, pace=pace, events=tuple(events))
+        return await self._walker.run(self._walker.path(path), depth=depth, pace=pace, events=events)
 
     async def event(
         self,
@@ -205,37 +222,119 @@ class AsyncSession:
         Raises:
             InvalidRequestError: the server does not understand it, or it is too late for it; the stream goes on.
         """
-        if at is not None and chunk is not None:
-            raise ValueError("give at or chunk, not both")
-        # Not attached yet: nothing shall be made, so that an event meant for the first chunk is in time for it.
-        settings = self._checked("png", depth=True, pace="fast", only_scripted=True)
-        link = await self._feed.attached(settings, keep=True)
-        request_id = new_id()
-        request = wire.event(request_id, text, at=at, chunk=chunk, ramp=ramp, duration=duration)
-        return await link.ask(request_id, request)
+        return await self._walker.ask_event(PlannedEvent(text, at=at, chunk=chunk, ramp=ramp, duration=duration))
 
-    async def snapshot(self) -> Snapshot:
+    async def cancel_event(self, event: Receipt | WaitingEvent | str) -> Receipt:
+        """Have an event not happen that waits for its chunk; the receipt says which chunk goes without.
+
+        Args:
+            event: its receipt, one of `waiting_events`, or the id of either.
+
+        Raises:
+            InvalidRequestError: it has begun, or there is none.
+        """
+        return await self._walker.cancel_event(event if isinstance(event, str) else event.id)
+
+    async def waiting_events(self) -> list[WaitingEvent]:
+        """The events that are still to begin, by chunk.
+
+        Raises:
+            ServerError: the server did not answer, or the session has ended.
+        """
+        return await self._feed.waiting_events()
+
+    async def snapshot(self, name: str = "") -> Snapshot:
         """Keep the world on the server as it is after its last whole chunk, which may be ahead of what you have seen.
 
         Open a session with ``snapshot=`` to go on from there. Events that wait for a later chunk are not part of it.
 
+        Args:
+            name: for people; need not be unique.
+
         Raises:
             ServerError: the session has ended, or the world is too large to be kept.
         """
-        request_id = new_id()
-        request = world_service_pb2.CreateSnapshotRequest(request_id=request_id, session_id=self.id, token=self._token)
-        with from_grpc(request_id):
-            response = await self._stub.CreateSnapshot(request, timeout=self._deadline_s)
-        return Snapshot(
-            id=printable(response.snapshot.snapshot_id, 200),
-            chunks=response.snapshot.chunks,
-            frames=response.snapshot.frames,
+        request = world_service_pb2.CreateSnapshotRequest(
+            request_id=new_id(), session_id=self.id, token=self._opened.token, name=name
+        )
+        response = await self._connection.repeat(
+            self._connection.worlds.CreateSnapshot, request, request_id=request.request_id
+        )
+        return replace(
+            wire_world.snapshot(response.snapshot),
             model=self.model,
-            prompt=self._prompt,
+            prompt=self._opened.prompt,
             seed=self.seed,
             size=self.size,
             mode=self.mode,
         )
+
+    async def undo(self, n: int = 1) -> None:
+        """Go back `n` chunks behind the last whole one that you have: the next to come is made anew from there.
+
+        What a script has queued and what is recorded from there on are dropped; what is undone stays on the server.
+
+        Args:
+            n: how many chunks; 0 drops only what the server has made ahead.
+
+        Raises:
+            ValueError: there are not so many.
+            ServerError: the server did not do it.
+        """
+        chunks = await self._chunks_seen()
+        if not 0 <= n <= chunks:
+            raise ValueError(f"n must be 0 to {chunks}, the chunks there are, got {n}")
+        request = world_service_pb2.RewindSessionRequest(
+            request_id=new_id(), session_id=self.id, token=self._opened.token, chunks=chunks - n
+        )
+
+        async def go_back() -> int:
+            connection = self._connection
+            await connection.repeat(connection.worlds.RewindSession, request, request_id=request.request_id)
+            return chunks - n
+
+        await self._feed.go_back(go_back)
+
+    async def branch(
+        self, at: int | None = None, *, record: str | Path | bool | None = None, progress: bool = False
+    ) -> AsyncSession:
+        """Open a second session that goes on from here in its own way; nothing is copied. It is closed with the client.
+
+        Args:
+            at: how many chunks they share; None: those that you have.
+            record, progress: as for `AsyncSessions.open`.
+
+        Raises:
+            ValueError: the session has not so many chunks.
+            ServerError: the server did not do it.
+        """
+        chunks = await self._chunks_seen() if at is None else at
+        if chunks < 0:
+            raise ValueError(f"at must be a number of chunks, 0 or more, got {at}")
+        request = world_service_pb2.BranchSessionRequest(
+            request_id=new_id(), session_id=self.id, token=self._opened.token, chunks=chunks
+        )
+        connection = self._connection
+        response = await connection.repeat(connection.worlds.BranchSession, request, request_id=request.request_id)
+        info = wire_world.session_info(response.session)
+        wire_world.check_size(response.session, self.size)
+        branched = replace(
+            self._opened,
+            info=info,
+            token=response.token,
+            first_number=self.capabilities.first_frame_of(chunks),
+            sent_before=False,
+            record=record,
+            progress=progress,
+        )
+        session = AsyncSession(self._host, connection, branched)
+        self._host.keep(session)
+        return session
+
+    async def _chunks_seen(self) -> int:
+        if not self._feed.is_placed:
+            await self._walker.attach()
+        return self.capabilities.chunk_of(self._feed.next_number)
 
     async def capture(self, folder: str | Path | None = None) -> Capture:
         """What has been recorded: every `steer` and `follow`, or everything if the session was opened with a folder.
@@ -247,143 +346,17 @@ class AsyncSession:
         Raises:
             CaptureError: nothing was recorded, or the folder is in use.
         """
-        if self._feed.recorder is None:
-            raise CaptureError("nothing was recorded: steer or follow, or open the session with record='folder'")
-        return await self._feed.recorder.capture(folder)
+        return await self._recording.capture(folder)
 
     async def close(self) -> None:
         """End the session on the server and free what it holds here; recorded captures stay."""
         if self.is_closed:
             return
         self.is_closed = True
-        await self._let_go()
+        await self._walker.let_go()
         try:
             await self._feed.close()
         finally:
-            request = world_service_pb2.CloseSessionRequest(session_id=self.id, token=self._token)
-            with contextlib.suppress(NotFoundError, UnavailableError), from_grpc():
-                await self._stub.CloseSession(request, timeout=self._deadline_s)
-
-    # What all walks share
-
-    def _checked(self, encoding: str, *, depth: bool, pace: str, only_scripted: bool) -> Settings:
-        if pace not in wire.PACES:
-            raise ValueError(f"pace must be one of {', '.join(wire.PACES)}, got {pace!r}")
-        if encoding not in [*Encoding]:
-            raise ValueError(f"encoding must be one of {', '.join(Encoding)}, got {encoding!r}")
-        if self._feed.records_everything and encoding == Encoding.JPEG:
-            raise ValueError("encoding must be lossless in a session that records everything, got 'jpeg'")
-        wants_depth = (depth or self._feed.records_everything) and self.capabilities.has_depth
-        return Settings(encoding=Encoding(encoding), depth=wants_depth, pace=pace, only_scripted=only_scripted)
-
-    def _script(self, script: str | Script) -> list[plans.Portion]:
-        script = Script(script) if isinstance(script, str) else script
-        segments = script.segments(rates=self.capabilities.rates, fps=self.capabilities.fps)
-        for segment in segments:
-            self._check_axes(segment.control)
-        return plans.script(segments, self._limits)
-
-    def _check_axes(self, control: Control) -> None:
-        honoured = self.capabilities.modes.get(self.mode, ())
-        unknown = control.used_axes() - set(honoured)
-        if unknown:
-            wrong = ", ".join(sorted(unknown))
-            raise ValueError(f"mode {self.mode!r} does not honour {wrong}; it has {', '.join(honoured)}")
-
-    # Walks by hand
-
-    async def _live(self, controls: Hands | None, settings: Settings) -> AsyncGenerator[Frame | Chunk, None]:
-        read = None if controls is None else reader(controls)
-        hands: asyncio.Task[None] | None = None
-        try:
-            while True:
-                link = await self._feed.attached(settings)
-                if hands is None or self._hands is not hands:  # another walk came between
-                    await self._let_go()
-                    hands = self._hands = asyncio.create_task(self._hold(link, read))
-                if hands.done():
-                    hands.result()
-                yield await self._feed.take(link, record_from=None)
-        finally:
-            if self._hands is hands:
-                await self._let_go()
-
-    async def _hold(self, link: Link, read: Callable[[], Control] | None) -> None:
-        """Send what hands do when it changes, and often enough that the server knows that they are there."""
-        if read is None:
-            return
-        loop = asyncio.get_running_loop()
-        last: Control | None = None
-        sent_s = 0.0
-        while not link.has_ended:
-            control = read()
-            now_s = loop.time()
-            if control != last or now_s - sent_s >= _REPEAT_S:
-                self._check_axes(control)
-                link.send("control", wire.live_control(control))
-                last, sent_s = control, now_s
-            await asyncio.sleep(_POLL_S)
-
-    async def _let_go(self) -> None:
-        hands, self._hands = self._hands, None
-        if hands is not None:
-            hands.cancel()
-            await asyncio.gather(hands, return_exceptions=True)
-
-    # Walks known beforehand
-
-    async def _walk(
-        self, plan: Sequence[plans.Portion], settings: Settings, *, record_from: int | None = None
-    ) -> AsyncGenerator[Chunk, None]:
-        """Queue a plan, portion by portion, and give the chunks up to its end."""
-        await self._let_go()
-        feed, rest = self._feed, deque(plan)
-        while True:
-            link = await feed.attached(settings)
-            while (
-                rest
-                and max(0, feed.scripted_until - feed.next_number) + rest[0].frames <= self._limits.max_queued_frames
-            ):
-                await feed.queue(link, rest.popleft())
-            if not rest and feed.next_number >= feed.scripted_until:
-                feed.is_quiet = True
-                return
-            item = await feed.take(link, record_from=record_from)
-            if isinstance(item, Chunk):
-                yield item
-
-    async def _run(
-        self, plan: Sequence[plans.Portion], *, depth: bool, pace: str, events: Sequence[PlannedEvent]
-    ) -> Walk:
-        """Walk a plan to its end, past what was made before it, and sum it up."""
-        started_s = time.monotonic()
-        settings = self._checked("png", depth=depth, pace=pace, only_scripted=True)
-        await self._let_go()
-        link = await self._feed.attached(settings)
-        was_quiet = self._feed.is_quiet
-        if was_quiet:  # then the path begins with the next frame, and events can be in time for it
-            await self._plan_events(events, self._feed.next_number)
-        first = await self._feed.queue(link, plan[0])
-        if not was_quiet:
-            await self._plan_events(events, first)
-        last, chunk_ms = first, []
-        async with contextlib.aclosing(
-            self._walk(plan[1:], settings, record_from=first if self._records_walks else None)
-        ) as chunks:
-            async for chunk in chunks:
-                if chunk.frames[-1].number >= first:
-                    last = chunk.frames[-1].number
-                    chunk_ms.append(chunk.latency.chunk_ms)
-        return Walk(
-            first_frame=first,
-            last_frame=last,
-            chunks=len(chunk_ms),
-            frames=last + 1 - first,
-            seconds=(last + 1 - first) / self.capabilities.fps,
-            wall_s=time.monotonic() - started_s,
-            chunk_ms=statistics.median(chunk_ms),
-        )
-
-    async def _plan_events(self, events: Sequence[PlannedEvent], first: int) -> None:
-        for seconds, text in events:
-            await self.event(text, at=first / self.capabilities.fps + seconds)
+            request = world_service_pb2.CloseSessionRequest(session_id=self.id, token=self._opened.token)
+            with contextlib.suppress(NotFoundError, UnavailableError):
+                await self._connection.once(self._connection.worlds.CloseSession, request)

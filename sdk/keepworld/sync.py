@@ -13,13 +13,15 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Reading, SessionInfo, Snapshot
+from keepworld.capabilities import Capabilities, FamilyCapabilities, Reading, SessionInfo, Snapshot, WaitingEvent
 from keepworld.capture import Capture
 from keepworld.client import AsyncClient
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.inputs import Script
-from keepworld.session import AsyncSession, Hands, PlannedEvent
+from keepworld.session import AsyncSession
+from keepworld.timeline import Happening
 from keepworld.uploads import Frames, Image
+from keepworld.walker import Hands
 
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ class Client:
         root_certificates: str | Path | None = None,
         client_certificate: tuple[str | Path, str | Path] | None = None,
         deadline_s: float = 10.0,
+        resume_s: float = 60.0,
         progress: bool = False,
     ) -> None:
         self._client = AsyncClient(
@@ -93,6 +96,7 @@ class Client:
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             deadline_s=deadline_s,
+            resume_s=resume_s,
             progress=progress,
         )
         self._loop = _Loop()
@@ -115,6 +119,14 @@ class Client:
     def capabilities(self) -> Capabilities:
         """As `AsyncClient.capabilities`."""
         return self._loop.run(self._client.capabilities())
+
+    def snapshots(self) -> list[Snapshot]:
+        """As `AsyncClient.snapshots`."""
+        return self._loop.run(self._client.snapshots())
+
+    def delete_snapshot(self, snapshot: Snapshot | str) -> None:
+        """As `AsyncClient.delete_snapshot`."""
+        self._loop.run(self._client.delete_snapshot(snapshot))
 
     def close(self) -> None:
         """As `AsyncClient.close`."""
@@ -145,7 +157,8 @@ class Sessions:
         mode: str | None = None,
         image: Image | None = None,
         clip: Frames | None = None,
-        snapshot: Snapshot | None = None,
+        snapshot: Snapshot | str | None = None,
+        events: Iterable[Happening] = (),
         record: str | Path | bool | None = None,
         progress: bool = False,
     ) -> Session:
@@ -159,10 +172,23 @@ class Sessions:
             image=image,
             clip=clip,
             snapshot=snapshot,
+            events=events,
             record=record,
             progress=progress,
         )
         return Session(self._loop.run(opening.__aenter__()), self._loop)
+
+    def resume(
+        self,
+        ticket: str,
+        *,
+        after: int | None = None,
+        record: str | Path | bool | None = None,
+        progress: bool = False,
+    ) -> Session:
+        """As `AsyncSessions.resume`; the session is there when this returns, and ``with`` closes it."""
+        resuming = self._client.sessions.resume(ticket, after=after, record=record, progress=progress)
+        return Session(self._loop.run(resuming.__aenter__()), self._loop)
 
     def list(self) -> list[SessionInfo]:
         """As `AsyncSessions.list`."""
@@ -221,6 +247,11 @@ class Session:
         return self._session.capabilities
 
     @property
+    def ticket(self) -> str:
+        """As `AsyncSession.ticket`."""
+        return self._session.ticket
+
+    @property
     def is_closed(self) -> bool:
         """Whether `close` has been called."""
         return self._session.is_closed
@@ -250,7 +281,7 @@ class Session:
         self,
         path: NDArray[np.float64],
         *,
-        events: Iterable[PlannedEvent] = (),
+        events: Iterable[Happening] = (),
         depth: bool = True,
         pace: str = "fast",
     ) -> Walk:
@@ -269,9 +300,27 @@ class Session:
         """As `AsyncSession.event`."""
         return self._loop.run(self._session.event(text, at=at, chunk=chunk, ramp=ramp, duration=duration))
 
-    def snapshot(self) -> Snapshot:
+    def cancel_event(self, event: Receipt | WaitingEvent | str) -> Receipt:
+        """As `AsyncSession.cancel_event`."""
+        return self._loop.run(self._session.cancel_event(event))
+
+    def waiting_events(self) -> list[WaitingEvent]:
+        """As `AsyncSession.waiting_events`."""
+        return self._loop.run(self._session.waiting_events())
+
+    def snapshot(self, name: str = "") -> Snapshot:
         """As `AsyncSession.snapshot`."""
-        return self._loop.run(self._session.snapshot())
+        return self._loop.run(self._session.snapshot(name))
+
+    def undo(self, n: int = 1) -> None:
+        """As `AsyncSession.undo`."""
+        self._loop.run(self._session.undo(n))
+
+    def branch(
+        self, at: int | None = None, *, record: str | Path | bool | None = None, progress: bool = False
+    ) -> Session:
+        """As `AsyncSession.branch`; ``with`` closes the branch."""
+        return Session(self._loop.run(self._session.branch(at, record=record, progress=progress)), self._loop)
 
     def capture(self, folder: str | Path | None = None) -> Capture:
         """As `AsyncSession.capture`."""

@@ -19,10 +19,12 @@ from keepworld.camera import Camera, PoseSource, Units, quat_from_rotation, rota
 from keepworld.errors import InvalidRequestError, ProtocolError, printable
 from keepworld.frames import Encoding, EventRecord, Frame, Latency, Receipt, Timing
 from keepworld.motion import Control, Segment
+from keepworld.timeline import PlannedEvent
 from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
 
 MAX_CHUNK_FRAMES = 256
 MAX_WORDS = 2000
+MAX_HEARTBEAT_S = 600.0
 
 ENCODINGS = {
     Encoding.RAW: frame_pb2.IMAGE_ENCODING_RAW_RGB8,
@@ -87,18 +89,27 @@ def camera_path(request_id: str, c2ws: NDArray[np.float64]) -> world_service_pb2
     return world_service_pb2.StreamSessionRequest(path=path)
 
 
-def event(
-    request_id: str, text: str, *, at: float | None, chunk: int | None, ramp: float, duration: float | None
-) -> world_service_pb2.StreamSessionRequest:
+def event_message(request_id: str, planned: PlannedEvent) -> control_pb2.Event:
+    """An event for the wire."""
+    message = control_pb2.Event(request_id=request_id, text=planned.text, ramp_s=planned.ramp)
+    if planned.at is not None:
+        message.seconds = planned.at
+    elif planned.chunk is not None:
+        message.chunk = planned.chunk
+    if planned.duration is not None:
+        message.duration_s = planned.duration
+    return message
+
+
+def event(request_id: str, planned: PlannedEvent) -> world_service_pb2.StreamSessionRequest:
     """Something prompted to happen, at a time of the world, with a chunk, or with the next one."""
-    message = control_pb2.Event(request_id=request_id, text=text, ramp_s=ramp)
-    if at is not None:
-        message.seconds = at
-    elif chunk is not None:
-        message.chunk = chunk
-    if duration is not None:
-        message.duration_s = duration
-    return world_service_pb2.StreamSessionRequest(event=message)
+    return world_service_pb2.StreamSessionRequest(event=event_message(request_id, planned))
+
+
+def cancel_event(request_id: str, event_id: str) -> world_service_pb2.StreamSessionRequest:
+    """Take an event back that waits for its chunk."""
+    message = control_pb2.CancelEvent(request_id=request_id, event_request_id=event_id)
+    return world_service_pb2.StreamSessionRequest(cancel_event=message)
 
 
 def acknowledge(number: int) -> world_service_pb2.StreamSessionRequest:
@@ -124,11 +135,15 @@ class Settings:
         return session_pb2.StreamConfig(encoding=ENCODINGS[self.encoding], pixel_data=self.depth)
 
 
-def attach(session_id: str, token: str, settings: Settings) -> world_service_pb2.StreamSessionRequest:
-    """The first message of a stream."""
+def attach(
+    session_id: str, token: str, settings: Settings, *, after: int | None = None, line: int = 0
+) -> world_service_pb2.StreamSessionRequest:
+    """The first message of a stream: all frames after number `after` are wanted, -1: all; None: those not sent before."""
     message = session_pb2.Attach(
-        session_id=session_id, token=token, config=settings.config_message(), pace=settings.pace_message()
+        session_id=session_id, token=token, config=settings.config_message(), pace=settings.pace_message(), line=line
     )
+    if after is not None:
+        message.last_seq = after % 2**64
     return world_service_pb2.StreamSessionRequest(attach=message)
 
 
@@ -157,6 +172,36 @@ class ChunkEnd:
     controls: tuple[Control, ...]
     events: tuple[EventRecord, ...]
     latency: Latency
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attached:
+    """How a server takes a stream.
+
+    Attributes:
+        next_number: of the next frame to come.
+        heartbeat_s: how often a heartbeat comes while nothing else does.
+        line: that its frames are of; 0 from servers that know no lines, nor the rest.
+        queued: frames of scripts and paths that wait.
+        next_chunk: the next to be begun.
+    """
+
+    next_number: int
+    heartbeat_s: float
+    line: int
+    queued: int
+    next_chunk: int
+
+
+def attached(message: session_pb2.Attached) -> Attached:
+    """Read how the server took the stream."""
+    return Attached(
+        next_number=message.next_seq,
+        heartbeat_s=message.heartbeat_s if 0 < message.heartbeat_s < MAX_HEARTBEAT_S else 0.0,
+        line=message.line,
+        queued=message.queued_frames,
+        next_chunk=message.next_chunk,
+    )
 
 
 def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units) -> Frame:
@@ -289,7 +334,12 @@ def _event(message: control_pb2.Event) -> EventRecord:
 
 def receipt(message: session_pb2.Receipt) -> Receipt:
     """Read when something takes effect."""
-    return Receipt(applies_to_chunk=message.applies_to_chunk, used=words(message.used), ignored=words(message.ignored))
+    return Receipt(
+        applies_to_chunk=message.applies_to_chunk,
+        id=printable(message.request_id, 200),
+        used=words(message.used),
+        ignored=words(message.ignored),
+    )
 
 
 def refusal(message: session_pb2.Refusal) -> InvalidRequestError:

@@ -6,8 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from keepworld.capabilities import Capabilities, FamilyCapabilities, Limits, Reading, SessionInfo
-from keepworld.errors import printable
+from keepworld.capabilities import (
+    Capabilities,
+    FamilyCapabilities,
+    Limits,
+    Reading,
+    SessionInfo,
+    Snapshot,
+    WaitingEvent,
+)
+from keepworld.errors import ProtocolError, printable
 from keepworld.uploads import Upload
 from keepworld.v1 import asset_service_pb2, frame_pb2, world_service_pb2
 from keepworld.wire import (
@@ -22,6 +30,8 @@ from keepworld.wire import (
 )
 
 _MAX_FAMILIES = 64
+MAX_LISTED = 10_000
+MAX_SIDE = 16_384
 
 _STATES = {
     world_service_pb2.SESSION_STATE_IDLE: "idle",
@@ -112,6 +122,43 @@ def session_info(message: world_service_pb2.Session) -> SessionInfo:
     )
 
 
+def snapshot(message: world_service_pb2.Snapshot) -> Snapshot:
+    """Read what a server keeps."""
+    with believing("snapshot"):
+        if not (math.isfinite(message.created_s) and message.created_s >= 0):
+            raise ValueError(f"it was made {message.created_s} seconds after 1970")
+        return Snapshot(
+            id=printable(message.snapshot_id, 200),
+            chunks=message.chunks,
+            frames=message.frames,
+            model=printable(message.family, 200),
+            prompt="",
+            seed=message.seed,
+            size=(message.size.width, message.size.height),
+            mode=printable(message.mode, 200),
+            name=printable(message.name, 200),
+            created_s=message.created_s,
+        )
+
+
+def waiting_events(response: world_service_pb2.ListEventsResponse) -> list[WaitingEvent]:
+    """Read what is still to happen."""
+    found = []
+    for waiting in response.events[:MAX_LISTED]:
+        event = waiting.event
+        duration = event.duration_s if event.HasField("duration_s") else None
+        found.append(
+            WaitingEvent(
+                id=printable(event.request_id, 200),
+                chunk=waiting.chunk,
+                text=printable(event.text),
+                ramp=event.ramp_s,
+                duration=duration,
+            )
+        )
+    return found
+
+
 def own_capabilities(session: world_service_pb2.Session, family: FamilyCapabilities) -> FamilyCapabilities:
     """What a session's family can do, with the length of the session's own chunk 0.
 
@@ -123,6 +170,17 @@ def own_capabilities(session: world_service_pb2.Session, family: FamilyCapabilit
         if frames > MAX_CHUNK_FRAMES:
             raise ValueError(f"its first chunk has {frames} frames")
         return replace(family, first_chunk_frames=frames)
+
+
+def check_size(session: world_service_pb2.Session, asked: tuple[int, int] | None) -> None:
+    """A server must not make frames larger than asked for.
+
+    Raises:
+        ProtocolError: it does.
+    """
+    size = (session.size.width, session.size.height)
+    if size != (asked or size) or not all(0 < side <= MAX_SIDE for side in size):
+        raise ProtocolError(f"a world of {asked} was asked for, the server made one of {size}")
 
 
 def upload(there: Upload) -> Iterator[asset_service_pb2.UploadAssetRequest]:

@@ -192,7 +192,7 @@ async def test_who_attaches_last_has_the_session(address: str) -> None:
         stream = session.stream(pace="pause")
         await anext(stream)
         async with other.sessions.open("meadow", model="gradient", size=SIZE, mode="fly") as thief:
-            thief._feed._session_id, thief._feed._token = session.id, session._token
+            thief._feed._session_id, thief._feed._token = session.id, session._feed._token
             await anext(thief.stream(pace="pause"))
             with pytest.raises(FencedError):
                 async for _ in stream:
@@ -250,7 +250,7 @@ def test_the_same_walk_without_async(address: str) -> None:
 async def test_a_private_server_comes_and_goes_with_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KEEPWORLD_URL", raising=False)
     async with AsyncClient() as client:
-        process = client._server._process
+        process = client._host._server._process
         async with client.sessions.open("a pine forest", seed=1, size=(256, 144)) as session:
             walk = await session.steer("forward 1s")
             capture = await session.capture()

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 import numpy as np
-from keepworld.v1 import frame_pb2, geometry_pb2, session_pb2, status_pb2, world_service_pb2, world_service_pb2_grpc
+from keepworld.v1 import (
+    control_pb2,
+    frame_pb2,
+    geometry_pb2,
+    session_pb2,
+    status_pb2,
+    world_service_pb2,
+    world_service_pb2_grpc,
+)
 
 Request = world_service_pb2.StreamSessionRequest
 Response = world_service_pb2.StreamSessionResponse
@@ -88,10 +96,19 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
     controls: list[object] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
     acked: list[int] = field(default_factory=list)
-    attached: int = 0
+    attaches: list[session_pb2.Attach] = field(default_factory=list)
+    events: list[control_pb2.Event] = field(default_factory=list)
+    snapshots: list[world_service_pb2.Snapshot] = field(default_factory=list)
+    asked: list[object] = field(default_factory=list)
     calls: int = 0
     made: int = 0
     next_seq: int = 0
+    waiting: int = 0  # frames of scripts and paths
+    line: int = 1
+
+    @property
+    def attached(self) -> int:
+        return len(self.attaches)
 
     async def _maybe_fail(self, context: grpc.aio.ServicerContext) -> None:
         self.calls += 1
@@ -135,8 +152,64 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
         self.closed.append(request.session_id)
         return world_service_pb2.CloseSessionResponse()
 
+    async def GetSession(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        return world_service_pb2.GetSessionResponse(session=self._session(request.session_id))
+
+    async def RewindSession(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        self.asked.append(request)
+        self._go_to(request.chunks)
+        return world_service_pb2.RewindSessionResponse(session=self._session(request.session_id))
+
+    async def BranchSession(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        self.asked.append(request)
+        self._go_to(request.chunks)
+        return world_service_pb2.BranchSessionResponse(session=self._session("branch"), token="b")
+
+    def _go_to(self, chunk: int) -> None:
+        self.made, self.next_seq, self.waiting = chunk, first_frame_of(chunk), 0
+        self.line += 1
+
+    def _session(self, session_id: str) -> world_service_pb2.Session:
+        return world_service_pb2.Session(
+            session_id=session_id, family="diorama", family_version="1", seed=3, mode="walk",
+            size=world_service_pb2.Size(width=SIZE[0], height=SIZE[1]), chunks=self.made, frames=self.next_seq,
+            line=self.line,
+        )  # fmt: skip
+
+    async def ListEvents(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        return world_service_pb2.ListEventsResponse(
+            events=[control_pb2.WaitingEvent(event=event, chunk=event.chunk) for event in self.events]
+        )
+
+    async def CreateSnapshot(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        self.snapshots.insert(
+            0,
+            world_service_pb2.Snapshot(
+                snapshot_id=f"k{len(self.snapshots)}", chunks=self.made, frames=first_frame_of(self.made),
+                name=request.name, family="diorama", created_s=1.0, mode="walk",
+                size=world_service_pb2.Size(width=SIZE[0], height=SIZE[1]),
+            ),
+        )  # fmt: skip
+        return world_service_pb2.CreateSnapshotResponse(snapshot=self.snapshots[0])
+
+    async def ListSnapshots(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        return world_service_pb2.ListSnapshotsResponse(snapshots=self.snapshots)
+
+    async def DeleteSnapshot(self, request, context):  # noqa: N802
+        await self._maybe_fail(context)
+        left = [snapshot for snapshot in self.snapshots if snapshot.snapshot_id != request.snapshot_id]
+        if len(left) == len(self.snapshots):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such snapshot")
+        self.snapshots = left
+        return world_service_pb2.DeleteSnapshotResponse()
+
     async def StreamSession(self, request_iterator, context):  # noqa: N802
-        self.attached += 1
         stream = self.stream or self.walk
         async for response in stream(request_iterator):
             yield response
@@ -144,11 +217,25 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
     async def walk(self, requests: AsyncIterator[Request]) -> AsyncIterator[Response]:
         """Keep to the protocol, with nothing but the connection's flow control to hold it back."""
         attach = (await anext(requests)).attach
-        size = (self.opened[-1].size.width, self.opened[-1].size.height)
-        walk = _Walk(self, pace=attach.pace, depth=attach.config.pixel_data, chunk=self.made)
+        self.attaches.append(attach)
+        size = (self.opened[-1].size.width, self.opened[-1].size.height) if self.opened else SIZE
+        walk = _Walk(self, pace=attach.pace, depth=attach.config.pixel_data)
+        first = (attach.last_seq + 1) % 2**64 if attach.HasField("last_seq") else self.next_seq
         reader = asyncio.create_task(walk.read(requests))
         try:
-            yield Response(attached=session_pb2.Attached(epoch=1, next_seq=self.next_seq, heartbeat_s=self.heartbeat_s))
+            taken = session_pb2.Attached(
+                epoch=len(self.attaches), next_seq=first, heartbeat_s=self.heartbeat_s, line=self.line,
+                queued_frames=self.waiting, next_chunk=self.made,
+            )  # fmt: skip
+            yield Response(attached=taken)
+            for chunk in range(self.made):  # what was made before and has to be sent again
+                due = range(first_frame_of(chunk), first_frame_of(chunk + 1))
+                if due[-1] >= first - 1:
+                    for seq in range(max(first, due[0]), due.stop):
+                        yield Response(frame=frame(seq, chunk, seq - due[0], size, depth=walk.depth))
+                        self.next_seq = max(self.next_seq, seq + 1)
+                    if attach.HasField("last_seq") or due.stop > first:
+                        yield Response(chunk_end=chunk_end(chunk))
             while True:
                 while walk.answers:
                     yield walk.answers.pop(0)
@@ -158,8 +245,7 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
                         await asyncio.wait_for(walk.news.wait(), self.heartbeat_s)
                     yield Response(heartbeat=session_pb2.Heartbeat())
                     continue
-                chunk = walk.begin()
-                self.made += 1
+                chunk = self._begin()
                 for index in range(FIRST if chunk == 0 else CHUNK):
                     seq = first_frame_of(chunk) + index
                     yield Response(frame=frame(seq, chunk, index, size, depth=walk.depth))
@@ -169,6 +255,26 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
         finally:
             reader.cancel()
 
+    def _begin(self) -> int:
+        used = FIRST - self._opening if self.made == 0 else CHUNK
+        self.waiting = max(0, self.waiting - used)
+        self.made += 1
+        return self.made - 1
+
+    _opening: int = 0  # frames that are shown before a script's first step
+
+    def queue(self, frames: int, *, is_script: bool) -> int:
+        """Gives the chunk that the first of them falls in."""
+        if self.made == 0 and not self.waiting:
+            self._opening = 1 if is_script else 0
+        at = first_frame_of(self.made) + self.waiting + (self._opening if self.made == 0 else 0)
+        chunk = self.made
+        while first_frame_of(chunk + 1) <= at:
+            chunk += 1
+        self.waiting += frames
+        self.queued.append(frames)
+        return chunk
+
 
 @dataclass
 class _Walk:
@@ -177,23 +283,17 @@ class _Walk:
     world: ScriptedWorld
     pace: session_pb2.Pace
     depth: bool
-    chunk: int
-    queued: int = 0
     acked: int = 0
     answers: list[Response] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wants_chunk(self) -> bool:
-        if self.pace.only_scripted and not self.queued:
+        world = self.world
+        if self.pace.only_scripted and not world.waiting:
             return False
         if self.pace.mode == session_pb2.PACE_MODE_PAUSE_ON_SLOW_READER:
-            return self.acked >= first_frame_of(max(0, self.chunk - 1))
+            return self.acked >= first_frame_of(max(0, world.made - 1))
         return True
-
-    def begin(self) -> int:
-        self.queued = max(0, self.queued - (FIRST if self.chunk == 0 else CHUNK))
-        self.chunk += 1
-        return self.chunk - 1
 
     async def read(self, requests: AsyncIterator[Request]) -> None:
         async for request in requests:
@@ -208,25 +308,26 @@ class _Walk:
                     self.acked = request.ack.seq + 1
                     self.world.acked.append(request.ack.seq)
                 case "script":
-                    self._queue(request.script.request_id, sum(step.frames for step in request.script.steps))
+                    frames = sum(step.frames for step in request.script.steps)
+                    self._answer(request.script.request_id, self.world.queue(frames, is_script=True))
                 case "path":
-                    self._queue(request.path.request_id, len(request.path.world_from_camera))
+                    frames = len(request.path.world_from_camera)
+                    self._answer(request.path.request_id, self.world.queue(frames, is_script=False))
+                case "cancel_event":
+                    gone = request.cancel_event.event_request_id
+                    self.world.events = [event for event in self.world.events if event.request_id != gone]
+                    self._answer(request.cancel_event.request_id, self.world.made)
                 case "event" if request.event.text == "nonsense":
                     refusal = session_pb2.Refusal(
                         request_id=request.event.request_id, reason="EVENT_UNKNOWN", field="event.text", message="no"
                     )
                     self.answers.append(Response(refusal=refusal))
                 case "event":
-                    receipt = session_pb2.Receipt(request_id=request.event.request_id, applies_to_chunk=self.chunk)
-                    self.answers.append(Response(receipt=receipt))
+                    self.world.events.append(request.event)
+                    self._answer(request.event.request_id, self.world.made)
             self.news.set()
 
-    def _queue(self, request_id: str, frames: int) -> None:
-        at, chunk = first_frame_of(self.chunk) + self.queued, self.chunk
-        while first_frame_of(chunk + 1) <= at:
-            chunk += 1
-        self.queued += frames
-        self.world.queued.append(frames)
+    def _answer(self, request_id: str, chunk: int) -> None:
         self.answers.append(Response(receipt=session_pb2.Receipt(request_id=request_id, applies_to_chunk=chunk)))
 
 

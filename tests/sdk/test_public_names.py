@@ -12,9 +12,9 @@ NAMES = set(
     """
     AccessError AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
     Clip Control CONVENTIONS ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError
-    KeepworldError Label Latency Limits MissingExtraError NotFoundError PoseSource ProtocolError Provenance Reading
-    Receipt ServerError Session SessionInfo Snapshot StreamStalledError UnavailableError Units Walk WorkerError
-    __version__ inputs paths
+    KeepworldError Label Latency Limits MissingExtraError NotFoundError PlannedEvent PoseSource ProtocolError
+    Provenance Reading Receipt ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
+    Timeline UnavailableError Units WaitingEvent Walk WorkerError __version__ inputs paths
     """.split()  # noqa: SIM905
 )
 

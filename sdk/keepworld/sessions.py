@@ -1,0 +1,273 @@
+"""Opens worlds on a server, and takes up the sessions of others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from keepworld import uploads, wire, wire_world
+from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
+from keepworld.connection import Connection
+from keepworld.errors import ServerError, from_grpc
+from keepworld.feed import new_id
+from keepworld.host import Host
+from keepworld.session import AsyncSession, Opened
+from keepworld.tickets import Ticket
+from keepworld.timeline import Happening, Timeline
+from keepworld.uploads import Frames, Image, Upload
+from keepworld.v1 import world_service_pb2
+
+_DEFAULT_MODEL = "diorama"
+_PICTURE_S = 1.0  # added to the time an upload may take, for each picture
+_OPEN_FACTOR = 6  # making a world takes longer than other calls
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What `AsyncSessions.open` was asked for."""
+
+    text: str
+    model: str | None
+    seed: int | None
+    size: tuple[int, int] | None
+    mode: str | None
+    image: Image | None
+    clip: Frames | None
+    snapshot: Snapshot | str | None
+    events: Timeline
+    record: str | Path | bool | None
+    progress: bool
+
+
+class AsyncSessions:
+    """Opens worlds on a client's server, and lists them."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def open(
+        self,
+        text: str = "",
+        *,
+        model: str | None = None,
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        mode: str | None = None,
+        image: Image | None = None,
+        clip: Frames | None = None,
+        snapshot: Snapshot | str | None = None,
+        events: Iterable[Happening] = (),
+        record: str | Path | bool | None = None,
+        progress: bool = False,
+    ) -> Opening:
+        """Open a world: ``async with client.sessions.open("a village by a lake") as session``, or await it.
+
+        Args:
+            text: the world in words.
+            model: the family of worlds that makes it; None: the diorama, or the snapshot's.
+            seed: which of the worlds of these words; None: any, see `AsyncSession.seed`.
+            size: width and height of its frames; None: the family's choice.
+            mode: the way of moving; None: the family's choice.
+            image: what its first frame shows: a PNG or JPEG file's path or bytes, or [H, W, 3] uint8 sRGB.
+            clip: what it goes on from: a capture or its folder, a `Clip`, or [N, H, W, 3] uint8 from a standing camera.
+            snapshot: a world to go on from, or its id; chunk and frame numbers too; what else is given must be as it was.
+            events: what happens in it, as far as that is known: a `Timeline`, or `PlannedEvent` and (seconds, text).
+            record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
+                False: nothing.
+            progress: show one line on a terminal while it streams.
+
+        Raises:
+            ValueError: the server has no such model, the model takes no image or clip, or what is given is not one.
+            InvalidRequestError: the server refused a field.
+            NotFoundError: the server has the snapshot no more.
+            CapacityError: the server is full.
+            CaptureError: the folder is in use, or the clip's is not a capture.
+        """
+        wanted = _Wanted(
+            text=text,
+            model=model,
+            seed=seed,
+            size=size,
+            mode=mode,
+            image=image,
+            clip=clip,
+            snapshot=snapshot,
+            events=Timeline(events),
+            record=record,
+            progress=progress,
+        )
+        return Opening(lambda: _open(self._host, wanted))
+
+    def resume(
+        self,
+        ticket: str,
+        *,
+        after: int | None = None,
+        record: str | Path | bool | None = None,
+        progress: bool = False,
+    ) -> Opening:
+        """Take up a session that another program had, or this one before it ended; the other's stream ends.
+
+        Args:
+            ticket: what `AsyncSession.ticket` gave.
+            after: the last frame that you have: the next one is the first to come. None: the first that was not sent.
+            record, progress: as for `open`.
+
+        Raises:
+            ValueError: the ticket is none.
+            NotFoundError: the server has the session no more.
+        """
+        known = Ticket.parse(ticket)
+        if after is not None and after < -1:
+            raise ValueError(f"after must be the number of a frame, or -1 for none, got {after}")
+        return Opening(lambda: _resume(self._host, known, after=after, record=record, progress=progress))
+
+    async def list(self) -> list[SessionInfo]:
+        """The sessions on the server that are yours to see."""
+        connection = await self._host.connected()
+        response = await connection.repeat(connection.worlds.ListSessions, world_service_pb2.ListSessionsRequest())
+        return [wire_world.session_info(session) for session in response.sessions[: wire_world.MAX_LISTED]]
+
+
+class Opening:
+    """A session about to be opened: await it, or use it with ``async with``."""
+
+    def __init__(self, opened: Callable[[], Awaitable[AsyncSession]]) -> None:
+        self._opened = opened
+        self._session: AsyncSession | None = None
+
+    def __await__(self) -> Generator[object, None, AsyncSession]:
+        return self._opened().__await__()
+
+    async def __aenter__(self) -> AsyncSession:
+        self._session = await self._opened()
+        return self._session
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+async def _open(host: Host, wanted: _Wanted) -> AsyncSession:
+    connection, known = await host.connected(), await host.capabilities()
+    start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
+    request = await _request(connection, wanted, known.family)
+    response = await connection.repeat(
+        connection.worlds.CreateSession,
+        request,
+        deadline_s=_OPEN_FACTOR * connection.deadline_s,
+        request_id=request.request_id,
+    )
+    try:
+        wire_world.check_size(response.session, wanted.size or (start.size if start else None))
+        info = wire_world.session_info(response.session)
+        opened = Opened(
+            info=info,
+            token=response.token,
+            capabilities=wire_world.own_capabilities(response.session, _family(known, info.model)),
+            limits=known.limits,
+            prompt=start.prompt if start else wanted.text,
+            reading=wire_world.reading(response),
+            first_number=info.frames,
+            record=wanted.record,
+            progress=wanted.progress,
+        )
+        session = AsyncSession(host, connection, opened)
+    except BaseException:
+        close = world_service_pb2.CloseSessionRequest(session_id=response.session.session_id, token=response.token)
+        with contextlib.suppress(ServerError):
+            await connection.once(connection.worlds.CloseSession, close)
+        raise
+    host.keep(session)
+    return session
+
+
+async def _request(
+    connection: Connection, wanted: _Wanted, family_of: Callable[[str], FamilyCapabilities]
+) -> world_service_pb2.CreateSessionRequest:
+    """What is wanted for the wire, after what it begins with has been uploaded."""
+    start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
+    model = wanted.model or (start.model if start else _DEFAULT_MODEL)
+    is_any = isinstance(wanted.snapshot, str) and wanted.model is None  # the server knows what it was
+    request = world_service_pb2.CreateSessionRequest(
+        request_id=new_id(),
+        family="" if is_any else family_of(model).name,
+        prompt=wanted.text,
+        size=None if wanted.size is None else world_service_pb2.Size(width=wanted.size[0], height=wanted.size[1]),
+        mode=wanted.mode or "",
+        snapshot_id=start.id if start else wanted.snapshot if isinstance(wanted.snapshot, str) else "",
+        events=[wire.event_message(new_id(), event) for event in wanted.events],
+    )
+    if wanted.seed is not None or wanted.snapshot is None:
+        request.seed = secrets.randbits(32) if wanted.seed is None else _checked_seed(wanted.seed)
+    if wanted.image is not None:
+        _check_taken("image", wanted, is_taken=family_of(model).takes_image)
+        request.image_asset_id = await _upload(connection, uploads.image(wanted.image))
+    if wanted.clip is not None:
+        _check_taken("clip", wanted, is_taken=family_of(model).takes_clip)
+        request.clip_asset_id = await _upload(connection, uploads.clip(wanted.clip))
+    return request
+
+
+async def _resume(
+    host: Host, ticket: Ticket, *, after: int | None, record: str | Path | bool | None, progress: bool
+) -> AsyncSession:
+    connection, known = await host.connected(), await host.capabilities()
+    request = world_service_pb2.GetSessionRequest(session_id=ticket.session_id, token=ticket.token)
+    there = (await connection.repeat(connection.worlds.GetSession, request)).session
+    wire_world.check_size(there, None)
+    info = wire_world.session_info(there)
+    opened = Opened(
+        info=info,
+        token=ticket.token,
+        capabilities=wire_world.own_capabilities(there, _family(known, info.model)),
+        limits=known.limits,
+        prompt=ticket.prompt,
+        reading=ticket.reading,
+        first_number=None if after is None else after + 1,
+        sent_before=True,
+        record=record,
+        progress=progress,
+    )
+    session = AsyncSession(host, connection, opened)
+    host.keep(session)
+    return session
+
+
+async def _upload(connection: Connection, upload: Upload) -> str:
+    """Send a picture or frames, and give what the server calls them."""
+    deadline_s = _OPEN_FACTOR * connection.deadline_s + _PICTURE_S * upload.num_frames
+    requests = wire_world.upload(upload)
+    with from_grpc():
+        call = connection.assets.UploadAsset(timeout=deadline_s)
+        try:
+            # A picture is read or packed on a thread, when the connection has taken the one before.
+            with contextlib.suppress(asyncio.InvalidStateError):  # ended already: its answer says why
+                while (request := await asyncio.to_thread(next, requests, None)) is not None:
+                    await call.write(request)
+                await call.done_writing()
+            return (await call).asset_id
+        finally:
+            call.cancel()
+
+
+def _family(known: Capabilities, name: str) -> FamilyCapabilities:
+    with wire.believing("session"):
+        return known.family(name)
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must fit 64 bits, got {seed}")
+    return seed
+
+
+def _check_taken(name: str, wanted: _Wanted, *, is_taken: bool) -> None:
+    if wanted.snapshot is not None or (wanted.image is not None and wanted.clip is not None):
+        raise ValueError("give one of image, clip and snapshot")
+    if not is_taken:
+        raise ValueError(f"{wanted.model or _DEFAULT_MODEL} takes no {name}")
