@@ -22,6 +22,7 @@ COMMANDS = {
     "truth": "write the true surface of a captured world, for measuring exports against",
     "models": "what a server can draw, and the learned models: list, plan, pull, verify",
     "keys": "make, list and revoke the keys that callers of a server show",
+    "top": "who walks on a server now, and how it copes",
     "bench": "measure this machine: frames a second, server overhead, bytes",
     "doctor": "check this machine: what is there, what is missing, what that costs",
     "version": "print the version",
