@@ -87,6 +87,7 @@ async def rewind(keeper: Keeper, session: Session, line: int, chunks: int, max_l
     """
     journal = keeper.journal
     async with session.changing:
+        session.check_open()
         current = session.line
         await keeper.do(_find, journal, session.id, line or current, chunks)
         session.check_open()
