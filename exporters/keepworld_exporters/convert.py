@@ -15,7 +15,9 @@ from keepworld.errors import ExportError, KeepworldError
 from keepworld.files import write_atomically
 
 from keepworld_exporters import formats, manifest
+from keepworld_exporters.convert_path import convert_path
 from keepworld_exporters.formats.harmonics import SH_C0
+from keepworld_exporters.formats.paths import MODELS, PATHS, path_suffix
 from keepworld_exporters.formats.sniff import suffix_in
 from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
@@ -29,6 +31,8 @@ examples:
   keepworld convert garden.splat.ply unity/ --profile unity      the file, the axes and the units that Unity takes
   keepworld convert garden.glb garden.usdz
   keepworld convert garden.spz garden.laz                        splats become points
+  keepworld convert walk walk.colmap                             a capture's cameras as a COLMAP model
+  keepworld convert walk walk.cameras.glb                        and as an animated camera
   keepworld convert theirs.ply ours.splat.glb --from gltf        a file whose axes are not its format's usual ones
 
 A manifest is written beside the result: where the scene came from, its axes and its units. One beside the input is read.
@@ -41,8 +45,8 @@ def convert(
     """Read a file and write it as another.
 
     Args:
-        source: a file of any format in `keepworld_exporters.formats`.
-        target: a file whose suffix says what to write, or with a profile a folder.
+        source: a file of any format in `keepworld_exporters.formats`, or what holds cameras.
+        target: a file whose suffix says what to write, or with a profile a folder; cameras where its suffix is theirs.
         profile: the program it is for, one of `PROFILES`.
         axes: the convention the source is in, where it is not what its manifest or its format says.
 
@@ -58,6 +62,8 @@ def convert(
     if axes is not None and axes not in CONVENTIONS:
         raise ValueError(f"axes must be one of {', '.join(CONVENTIONS)}, got {axes!r}")
     about = _manifest_of(source)
+    if path_suffix(target.name) is not None:
+        return convert_path(source, target, about), about
     scene, suffix = _read(source, axes, about)
     path = _target(source, suffix, target, scene, profile)
     kind = formats.FORMATS.get(formats.suffix_of(path.name))
@@ -87,8 +93,10 @@ def _read(source: Path, axes: str | None, about: Mapping[str, object]) -> tuple[
 
 def _manifest_of(source: Path) -> dict[str, object]:
     """What lies beside a file about it, if anything does."""
-    path = manifest.beside(source)
-    if not path.is_file():
+    # An export's files share one manifest: scene.splat.ply has scene.manifest.json.
+    shared = source.with_name(f"{source.name.partition('.')[0]}.manifest.json")
+    path = next((path for path in (manifest.beside(source), shared) if path.is_file()), None)
+    if path is None:
         return {}
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise ExportError(f"{path} has {path.stat().st_size} bytes; at most {_MAX_MANIFEST_BYTES} are read")
@@ -164,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives its exit status: 0 done, 1 failed, 2 misused."""
     parser = argparse.ArgumentParser(
         prog="keepworld convert",
-        description=f"Turn splats, points or a mesh into another format: {', '.join(formats.FORMATS)}.",
+        description=f"Turn splats, points or a mesh into another format: {', '.join(formats.FORMATS)}. "
+        f"Turn the cameras of a capture, a COLMAP model or a file into another: {', '.join((*PATHS, *MODELS))}.",
         epilog="profiles:\n"
         + "".join(f"  {name:8} {profile.readers}\n" for name, profile in PROFILES.items())
         + f"\n{EXAMPLES}",
@@ -188,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeepworldError, OSError, MemoryError) as error:
         print(f"keepworld convert: {error or 'out of memory'}", file=sys.stderr)
         return 1
-    size = path.stat().st_size
+    size = sum(entry.stat().st_size for entry in path.iterdir()) if path.is_dir() else path.stat().st_size
     if arguments.json:
         print(json.dumps({"path": str(path), "bytes": size, "manifest": told}))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from keepworld.camera import Camera
 from numpy.typing import NDArray
 
 
@@ -70,3 +71,26 @@ class Splats:
 
 
 Scene = Points | Mesh | Splats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shot:
+    """A picture and where it was taken from.
+
+    Attributes:
+        name: of the picture's file, from the folder of the pictures.
+        camera: where it stands and what it sees.
+        time_s: when, from the first shot on.
+    """
+
+    name: str
+    camera: Camera
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Views:
+    """A walk's cameras in order, and what is known of the world to start from."""
+
+    shots: tuple[Shot, ...]
+    points: Points | None = None

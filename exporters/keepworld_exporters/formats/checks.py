@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import numpy as np
+from keepworld.camera import Camera
 from numpy.typing import NDArray
 
 from keepworld_exporters.formats.harmonics import BANDS
-from keepworld_exporters.scene import Mesh, Points, Splats
+from keepworld_exporters.formats.picture import MAX_SIDE
+from keepworld_exporters.scene import Mesh, Points, Shot, Splats
 
 _UNIT = 1e-4  # quaternions further than this from unit length are made so
 
@@ -67,6 +71,27 @@ def checked_points(
     if not (np.isfinite(solid.positions).all() and np.isfinite(solid.normals).all()):
         raise ValueError("the points hold values that are not finite")
     return solid
+
+
+def checked_shot(
+    name: str, c2w: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int, time_s: float = 0.0
+) -> Shot:
+    """A shot whose picture lies in its folder and whose camera is one.
+
+    Raises:
+        ValueError: the name leads elsewhere, or the camera's numbers make no sense.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or len(name) > 1024 or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name:
+        raise ValueError(f"a picture's name must lead to a file within its folder, got {name[:80]!r}")
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and K[0, 0] > 0 and K[1, 1] > 0):
+        raise ValueError(
+            f"{name}: the focal lengths must be above 0 and the size within {MAX_SIDE}, got {K[0, 0]:g}, {K[1, 1]:g}, "
+            f"{width} x {height}"
+        )
+    if not np.isfinite(time_s):
+        raise ValueError(f"{name}: the time must be finite, got {time_s}")
+    return Shot(name=name, camera=Camera(c2w=c2w, K=K, width=width, height=height), time_s=time_s)
 
 
 def checked_mesh(

@@ -23,10 +23,12 @@ _LOCAL_HEADER = 30
 _MADE_ON = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a time of the day would make two exports differ
 
 
-def stage(prim: str, about: Mapping[str, object]) -> bytes:
-    """A stage whose default prim is `world`, of the text of a prim and what the file says about itself."""
+def stage(prim: str, about: Mapping[str, object], *, shots: int = 0) -> bytes:
+    """A stage whose default prim is `world`, of a prim's text, what the file says about itself, and how many shots it plays."""
     told = json.dumps(" | ".join(one_line(text) for text in comments(about)))
     head = f'#usda 1.0\n(\n    customLayerData = {{\n        string keepworld = {told}\n    }}\n    defaultPrim = "world"\n'
+    if shots:
+        head += f"    endTimeCode = {shots - 1}\n    startTimeCode = 0\n    timeCodesPerSecond = 24\n"
     return f'{head}    metersPerUnit = 1\n    upAxis = "Y"\n)\n\n{prim}'.encode()
 
 
