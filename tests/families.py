@@ -189,7 +189,7 @@ def picture(spec: WorldSpec, frame: int, walked: float, events: int) -> np.ndarr
     """
     began = spec.image if spec.image is not None else spec.clip.frames[-1] if spec.clip else None
     image = np.empty((spec.height, spec.width, 3), np.uint8)
-    ramp = np.arange(spec.width) + spec.seed + 31 * events + (0 if began is None else int(began[0, 0, 0]))
+    ramp = np.arange(spec.width) + spec.seed % 256 + 31 * events + (0 if began is None else int(began[0, 0, 0]))
     image[..., 0] = (frame + ramp) % 256
     image[..., 1] = frame // 256 % 256
     image[..., 2] = np.floor(walked * 16) % 256
