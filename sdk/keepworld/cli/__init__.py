@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "make the captures described in a file of shots",
     "export": "turn a capture into splats, a mesh, a point cloud, a video and a report",
     "convert": "turn one file of a scene into another, for the program it is going to",
+    "replay": "make a kept walk again, and compare every frame with what it was",
     "truth": "write the true surface of a captured world, for measuring exports against",
     "models": "what a server can draw, and the learned models: list, plan, pull, verify",
     "keys": "make, list and revoke the keys that callers of a server show",
