@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from keepworld_exporters.formats import (
     compressed_ply,
+    e57,
     frames,
     glb,
     laz,
@@ -91,6 +92,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".pcd": _points(lambda s, about: pcd.encode(s, comments(about)), pcd.decode, "opencv"),
         ".xyz": _points(lambda s, about: xyz.encode(s), xyz.decode, "blender"),
         ".laz": _points(laz.encode, laz.decode, "blender"),
+        ".e57": _points(e57.encode, e57.decode, "blender"),
         ".glb": _mesh(glb.encode, glb.decode, "gltf", fixed=True),
         ".obj": _mesh(obj.encode, obj.decode, "gltf", fixed=True),
         ".mesh.ply": _mesh(lambda s, about: mesh_ply.encode(s, comments(about)), mesh_ply.decode, "opencv"),

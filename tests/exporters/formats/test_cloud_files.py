@@ -7,7 +7,7 @@ import io
 import laspy
 import numpy as np
 import pytest
-from keepworld_exporters.formats import laz, pcd, points_ply, xyz
+from keepworld_exporters.formats import e57, laz, pcd, points_ply, xyz
 
 from tests.exporters.formats.made import assert_same, some_points
 
@@ -82,3 +82,47 @@ DATA ascii
 def test_text_that_is_no_cloud_is_refused(text):
     with pytest.raises(ValueError):
         xyz.decode(text)
+
+
+def test_e57_keeps_floats_and_colours():
+    points = some_points()
+    back = e57.decode(e57.encode(points))
+    for name in ("positions", "normals", "colours"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(points, name))
+
+
+def test_the_checksum_of_e57_is_castagnolis():
+    """Its check value for the digits 1 to 9 (RFC 3720 and every catalogue of CRCs)."""
+    assert bytes(e57._checksums(np.frombuffer(b"123456789", np.uint8)[None])[0]) == bytes.fromhex("e3069283")
+
+
+def test_a_page_that_was_changed_is_refused():
+    data = bytearray(e57.encode(some_points()))
+    data[100] ^= 1
+    with pytest.raises(ValueError, match="checksum"):
+        e57.decode(bytes(data))
+
+
+def test_libe57_reads_our_clouds_over_many_packets(tmp_path):
+    pye57 = pytest.importorskip("pye57", reason="pye57 is not installed")
+    points = some_points(5000)
+    (tmp_path / "x.e57").write_bytes(e57.encode(points, {"prompt": "a <garden> & ]]> more"}))
+    scan = pye57.E57(str(tmp_path / "x.e57")).read_scan(0, colors=True, ignore_missing_fields=True)
+    np.testing.assert_array_equal(np.stack([scan[f"cartesian{a}"] for a in "XYZ"], 1), points.positions)
+    np.testing.assert_array_equal(np.stack([scan[f"color{c}"] for c in ("Red", "Green", "Blue")], 1), points.colours)
+
+
+def test_we_read_libe57s_clouds_where_their_pose_puts_them(tmp_path):
+    pye57 = pytest.importorskip("pye57", reason="pye57 is not installed")
+    points = some_points(5000)
+    columns = {f"cartesian{a}": points.positions[:, k].astype(np.float64) for k, a in enumerate("XYZ")}
+    columns |= {f"color{c}": points.colours[:, k] for k, c in enumerate(("Red", "Green", "Blue"))}
+    file = pye57.E57(str(tmp_path / "x.e57"), mode="w")
+    file.write_scan_raw(
+        columns, rotation=np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)]), translation=np.array([1.0, 2, 3])
+    )
+    file.close()
+    back = e57.decode((tmp_path / "x.e57").read_bytes())
+    turned = points.positions[:, [1, 0, 2]] * [-1, 1, 1] + [1, 2, 3]
+    np.testing.assert_allclose(back.positions, turned, atol=1e-5)
+    np.testing.assert_array_equal(back.colours, points.colours)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keepworld.camera import CONVENTIONS
 from keepworld_exporters import formats
-from keepworld_exporters.formats import FORMATS
+from keepworld_exporters.formats import FORMATS, e57
 from keepworld_exporters.profiles import PROFILES
 
 from tests import scenes
@@ -129,6 +129,11 @@ def lying_files():
     laz = bytearray(formats.encode(SOME["points"](), ".laz", {}))
     laz[247:255] = struct.pack("<Q", many)
     yield ".laz", bytes(laz)
+    pages = np.frombuffer(formats.encode(SOME["points"](), ".e57", {}), np.uint8).reshape(-1, 1024)[:, :1020].tobytes()
+    told = pages.replace(b'recordCount="30"', b'recordCount="1000000000"')[: len(pages)]
+    told = told[:32] + struct.pack("<Q", struct.unpack_from("<Q", told, 32)[0] + 8) + told[40:]  # the XML is longer now
+    rows = np.frombuffer(told, np.uint8).reshape(-1, 1020)
+    yield ".e57", np.concatenate([rows, e57._checksums(rows)], 1).tobytes()
     for suffix, kind in ((".glb", "mesh"), (".splat.glb", "splats")):
         data = formats.encode(SOME[kind](), suffix, {})
         length = struct.unpack_from("<I", data, 12)[0]
