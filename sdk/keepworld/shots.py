@@ -20,6 +20,7 @@ from pathlib import Path
 from keepworld import paths
 from keepworld.capture import Capture
 from keepworld.sync import Client
+from keepworld.timeline import PlannedEvent, Timeline
 
 _MAX_FILE_BYTES = 16 * 2**20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,6 +40,11 @@ class ShotEvent:
             if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} of the event {self.text!r} must be seconds, 0 or more, got {value!r}")
 
+    @property
+    def planned(self) -> PlannedEvent:
+        """The same, as sessions take it."""
+        return PlannedEvent(self.text, at=self.at_s, ramp=self.ramp_s, duration=self.duration_s)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shot:
@@ -53,6 +59,7 @@ class Shot:
         seed, size, mode, model: None is the family's choice.
         image, clip: a picture's file or a capture's folder that the world begins with or goes on from; None: neither.
         events: what happens on the way.
+        timeline: what else does, as kept in a file of its own.
 
     Raises:
         ValueError: a field is missing, or not what it should be.
@@ -70,6 +77,7 @@ class Shot:
     image: str | None = None
     clip: str | None = None
     events: tuple[ShotEvent, ...] = field(default=())
+    timeline: Timeline = field(default=Timeline())
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -96,11 +104,10 @@ class Shot:
             mode=self.mode,
             image=self.image,
             clip=self.clip,
+            events=(*(event.planned for event in self.events), *self.timeline),
             record=folder,
             progress=progress,
         ) as session:
-            for event in self.events:
-                session.event(event.text, at=event.at_s, ramp=event.ramp_s, duration=event.duration_s)
             if cameras is not None:
                 session.follow(cameras)
             else:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from keepworld import Capture, Client, PlannedEvent, Timeline
 from keepworld.cli import COMMANDS, FAILED, OK, UNAVAILABLE, USAGE, main
+
+from tests.sdk.scripted_server import SIZE, served_apart
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with served_apart() as address:
+        yield address
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -88,3 +98,36 @@ def test_a_world_begins_with_one_thing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["capture", str(tmp_path / "x"), "--prompt", "p", "--walk", "forward 1s", "--image=a", "--continue=b"])
     assert ended.value.code == USAGE
+
+
+def test_snapshots_are_of_a_server_that_was_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KEEPWORLD_URL", raising=False)
+    assert main(["snapshots", "list"]) == USAGE
+    assert "--url" in capsys.readouterr().out
+
+
+def test_snapshots_are_listed_and_deleted(capsys: pytest.CaptureFixture[str], address: str) -> None:
+    with Client(address) as client, client.sessions.open("meadow", size=SIZE) as session:
+        kept = session.snapshot("\x1b[31mnoon")
+    assert main(["snapshots", "list", "--url", address]) == OK
+    listed = capsys.readouterr().out
+    assert kept.id in listed
+    assert "noon" in listed
+    assert "\x1b" not in listed
+    assert main(["snapshots", "list", "--json", "--url", address]) == OK
+    assert json.loads(capsys.readouterr().out)["chunks"] == 0
+    assert main(["snapshots", "delete", kept.id, "--url", address]) == OK
+    assert main(["snapshots", "delete", kept.id, "--url", address]) == FAILED
+    assert main(["snapshots", "list", "--url", address]) == OK
+    assert "none is kept" in capsys.readouterr().out
+
+
+def test_a_capture_takes_its_events_from_a_file(address: str, tmp_path: Path) -> None:
+    Timeline([(0.5, "rain"), PlannedEvent("snow", chunk=2, ramp=0.5)]).save(tmp_path / "storm.json")
+    walk = ["--prompt", "meadow", "--walk", "forward 1s", "--size", "64x48", "--url", address]
+    assert main(["capture", str(tmp_path / "walk"), *walk, "--events", str(tmp_path / "storm.json"), "--json"]) == OK
+    assert len(Capture(tmp_path / "walk")) == 29
+    assert main(["capture", str(tmp_path / "none"), *walk, "--events", str(tmp_path / "missing.json")]) == FAILED
+    assert not (tmp_path / "none").exists()

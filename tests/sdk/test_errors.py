@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 from google.protobuf import duration_pb2
@@ -91,6 +93,33 @@ async def test_calls_that_may_be_repeated_are_when_no_server_answers() -> None:
         async with client.sessions.open("meadow", size=SIZE):
             assert world.calls == 4
             assert len({request.request_id for request in world.opened}) == 1
+
+
+async def test_a_server_that_says_when_to_come_back_is_not_asked_before() -> None:
+    delay = status_pb2.RetryDelay(retry_delay=duration_pb2.Duration(nanos=700_000_000))
+    world = ScriptedWorld()
+    async with serving(world) as address, AsyncClient(address) as client:
+        await client.capabilities()
+        world.failures = [(grpc.StatusCode.UNAVAILABLE, details(("RetryInfo", delay)))]
+        started = time.monotonic()
+        await client.sessions.list()
+        assert time.monotonic() - started >= 0.7
+
+
+async def test_a_wish_beyond_the_deadline_is_an_answer() -> None:
+    delay = status_pb2.RetryDelay(retry_delay=duration_pb2.Duration(seconds=3600))
+    error, world = await _fail("UNAVAILABLE", details(("RetryInfo", delay)))
+    assert (type(error), error.retry_after_s, world.calls) == (errors.UnavailableError, 3600, 2)
+
+
+async def test_what_must_not_be_done_twice_is_not_tried_twice() -> None:
+    world = ScriptedWorld()
+    async with serving(world) as address, AsyncClient(address) as client:
+        await client.capabilities()
+        world.failures = [(grpc.StatusCode.UNAVAILABLE, b"")]
+        with pytest.raises(errors.UnavailableError):
+            await client.delete_snapshot("k0")
+        assert world.calls == 2
 
 
 async def test_repeating_has_an_end() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import signal
 import threading
@@ -14,7 +13,7 @@ from keepworld.client import AsyncSessions
 from keepworld.errors import InvalidRequestError, UnavailableError
 from keepworld.sync import Sessions
 
-from tests.sdk.scripted_server import SIZE, ScriptedWorld, serving
+from tests.sdk.scripted_server import SIZE, served_apart
 
 TWINS = [(AsyncClient, Client), (AsyncSession, Session), (AsyncSessions, Sessions)]
 
@@ -22,17 +21,8 @@ TWINS = [(AsyncClient, Client), (AsyncSession, Session), (AsyncSessions, Session
 @pytest.fixture
 def address() -> Iterator[str]:
     """A scripted server on a loop of its own."""
-    loop = asyncio.new_event_loop()
-    context = serving(ScriptedWorld())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result()
-    finally:
-        asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with served_apart() as address:
+        yield address
 
 
 @pytest.mark.parametrize(("there", "here"), TWINS)

@@ -11,10 +11,13 @@ from keepworld.cli import OK, add_world_arguments, command_parser, print_json
 from keepworld.motion import GRAMMAR
 from keepworld.shots import Shot, ShotEvent
 from keepworld.sync import Client
+from keepworld.timeline import Timeline
 
 EXAMPLES = """\
   keepworld capture abbey --prompt "mossy ruined abbey, morning fog" --walk "forward 6s, look left 90deg, forward 4s"
   keepworld capture night --prompt "village by the sea" --walk "forward 8s" --event "2: night falls" --event "5: fireworks"
+  keepworld capture storm --prompt "village by the sea" --walk "forward 12s" --events storm.json
+      where storm.json is [{"text": "rain", "at": 2}, {"text": "night falls", "at": 6, "ramp": 3, "duration": 20}]
   keepworld capture more --prompt "the same abbey" --walk "forward 4s" --model worldplay-8b --continue abbey
   keepworld capture again --prompt "pine forest" --seed 7 --path transforms.json --mode fly
 """
@@ -23,7 +26,10 @@ EXAMPLES = """\
 def main(arguments: list[str]) -> int:
     """Walk through a world and keep every frame with its camera."""
     parser = command_parser(
-        "capture", "Walk through a world and keep every frame with its camera, depth and masks.", examples=EXAMPLES
+        "capture",
+        "Walk through a world and keep every frame with its camera, depth and masks. A connection that breaks on the way is "
+        "taken up again; the capture has no gap.",
+        examples=EXAMPLES,
     )
     parser.add_argument("folder", type=Path, help="where the capture goes; must be new or empty")
     add_world_arguments(parser, prompt=None)
@@ -40,6 +46,12 @@ def main(arguments: list[str]) -> int:
         default=[],
         metavar="SECONDS:TEXT",
         help="something to happen on the way; repeatable",
+    )
+    parser.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="a timeline of them: a JSON or YAML list of {text, at or chunk, ramp, duration}",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--image", metavar="FILE", help="a PNG or JPEG file that the world begins with")
@@ -61,6 +73,7 @@ def main(arguments: list[str]) -> int:
         image=options.image,
         clip=options.clip,
         events=tuple(options.event),
+        timeline=Timeline() if options.events is None else Timeline.load(options.events),
     )
     with Client(options.url) as client:
         report(shot.make(client, options.folder, progress=not options.json), as_json=options.json)
