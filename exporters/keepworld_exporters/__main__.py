@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from keepworld.errors import KeepworldError
 
+from keepworld_exporters.train.settings import PRESETS, PREVIEW
+
 if TYPE_CHECKING:
     from keepworld_exporters.export import Plan
     from keepworld_exporters.progress import Progress
@@ -94,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         help="keep every N-th frame for measuring; 0: none (default: 8)",
     )
     parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=PREVIEW,
+        help="work put into splats: preview takes seconds, standard minutes, final an hour (default: preview)",
+    )
+    parser.add_argument(
         "--voxel", type=_length, metavar="M", help="cell size of the mesh, metres (default: from the frames)"
     )
     parser.add_argument(
@@ -151,7 +159,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth,
-        depth=arguments.depth,
+        depth=arguments.depth, preset=arguments.preset,
     )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ from keepworld_exporters.stages.sky import sky_shell
 from keepworld_exporters.stages.sources import DepthSource, known_depth
 from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.stereo import find_depth, find_reach
+from keepworld_exporters.train.preset import train_splats
+from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED
 from keepworld_exporters.video import write_video
 
 BUDGET_BYTES = 2 * 2**30
@@ -45,6 +47,8 @@ _WEIGHTS = {
     "mesh": 22.0,
     "splats": 4.0,
     "colours": 18.0,
+    "standard": 400.0,
+    "final": 3000.0,
     "write": 6.0,
     "film": 5.0,
     "measure": 14.0,
@@ -63,6 +67,7 @@ class Plan:
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
         depth: a folder of predicted depth to use instead of the session's, or None.
+        preset: how much work goes into splats: one of `PRESETS`.
     """
 
     files: tuple[Path, ...]
@@ -72,6 +77,11 @@ class Plan:
     max_depth: float | None = None
     truth: Path | None = None
     depth: Path | None = None
+    preset: str = PREVIEW
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
 
 
 def export(
@@ -126,12 +136,21 @@ def export(
     if "splats" in wanted:
         with clock.stage("splats"):
             shell = sky_shell(views(), cloud.points.positions)
+        if plan.preset == PREVIEW:
             ground = splats_from_cloud(cloud)
             laid = ground if shell is None else join(ground, shell)
-        chosen = evenly(selection.used, FIT_VIEWS)
-        with clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
-            targets = [partial(_target, frame, source) for frame in chosen]
-            made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
+            chosen = evenly(selection.used, FIT_VIEWS)
+            with clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
+                targets = [partial(_target, frame, source) for frame in chosen]
+                made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
+        else:
+            settings = TRAINED[plan.preset]
+            file = next(
+                path for path, suffix in kinds.items() if suffix in FORMATS and FORMATS[suffix].holds == "splats"
+            )
+            unfinished = file.with_name(f".{file.name}.training")
+            with clock.stage(plan.preset, settings.iterations or 1) as step:
+                made["splats"] = train_splats(cloud, shell, views(), settings, checkpoint=unfinished, on_step=step)
     files: dict[str, dict[str, object]] = {}
     with clock.stage("write", len(kinds)) as step:
         for path, suffix in kinds.items():
@@ -197,7 +216,8 @@ def _stage_weights(wanted: set[str], plan: Plan, film: bool, blind: bool) -> dic
     runs = {
         "read": True, "depth": blind, "points": bool(wanted & {"points", "splats"}),
         "mesh": "mesh" in wanted, "splats": "splats" in wanted,
-        "colours": "splats" in wanted,
+        "colours": "splats" in wanted and plan.preset == PREVIEW,
+        **{name: "splats" in wanted and plan.preset == name for name in TRAINED},
         "write": True, "film": film, "measure": True, "pictures": plan.report is not None,
     }  # fmt: skip
     return {name: weight for name, weight in _WEIGHTS.items() if runs[name]}

@@ -25,7 +25,7 @@ class Photo:
 
     Attributes:
         image: [H, 3 W] float32 sRGB in [0, 1].
-        mask: [H, W] float32 in [0, 1], how much each pixel counts.
+        mask: [H, W] float32, 1 where a pixel counts and 0 where not.
         mean, square: [H, 3 W] float32, the window's mean of the image and of its square.
     """
 
@@ -45,14 +45,14 @@ class Score:
     gradient: NDArray[np.float32]
 
 
-def photo(image: NDArray[np.uint8], mask: NDArray[np.float32] | None = None) -> Photo:
-    """Make a photograph [H, W, 3] ready; its mask [H, W] says how much each pixel counts."""
+def photo(image: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> Photo:
+    """Make a photograph [H, W, 3] ready; its mask [H, W] says which pixels count."""
     height, width, _ = image.shape
     flat = (image.reshape(height, 3 * width) / np.float32(255)).astype(np.float32)
     mean, square = np.empty_like(flat), np.empty_like(flat)
     _blur(flat, WINDOW, mean)
     _blur(flat * flat, WINDOW, square)
-    counts = np.ones((height, width), np.float32) if mask is None else mask
+    counts = np.ones((height, width), np.float32) if mask is None else mask.astype(np.float32)
     return Photo(image=flat, mask=counts, mean=mean, square=square)
 
 

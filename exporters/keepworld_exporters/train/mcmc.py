@@ -40,9 +40,10 @@ def relocate(
 
 
 def grown(values: Parameters, count: int, free: NDArray[np.bool_], rng: np.random.Generator) -> Parameters:
-    """The `count` splats to add: copies of living ones, drawn by opacity, each of which then shares its opacity with them."""
+    """At most `count` splats to add: copies of living ones, drawn by opacity, that now share their opacity with them."""
     opacities = opacity(values.logits[:, 0])
-    sources = _draw(np.flatnonzero(free & (opacities > DEAD)), opacities, count, rng)
+    alive = np.flatnonzero(free & (opacities > DEAD))
+    sources = _draw(alive, opacities, count if alive.size else 0, rng)
     copies = _shared(values, sources)
     values.put(sources, copies)
     return copies
@@ -75,7 +76,8 @@ def _draw(
     alive: NDArray[np.int64], opacities: NDArray[np.float32], count: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     heap = np.cumsum(opacities[alive], dtype=np.float64)
-    return alive[np.minimum(np.searchsorted(heap, rng.random(count) * heap[-1]), len(alive) - 1)]
+    places = rng.random(count) * heap[-1:].sum()
+    return alive[np.minimum(np.searchsorted(heap, places), len(alive) - 1)]
 
 
 def _shared(values: Parameters, sources: NDArray[np.int64]) -> Parameters:

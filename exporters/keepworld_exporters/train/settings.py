@@ -15,7 +15,7 @@ class Settings:
     Attributes:
         iterations: how many steps, one frame each; None to go by time alone.
         budget_s: seconds after which training ends, everything having been paced for that; None to go by steps alone.
-        cap: how many splats there may be.
+        cap: how many splats there may be, besides those whose place is kept.
         antialiased: whether splats keep their light when they are small; they then look the same in viewers that filter in
             their own ways.
         speed: a factor for all learning rates; shorter trainings want larger ones.
@@ -71,3 +71,11 @@ class Settings:
     def count(self, start: int, share: float) -> int:
         """How many splats there should be: from those at the start evenly to the cap, two thirds of the way."""
         return round(start + max(0, self.cap - start) * min(1.0, 1.5 * share))
+
+
+PREVIEW = "preview"  # no training: discs on the surface, their colours fitted
+TRAINED = {
+    "standard": Settings(iterations=3000, cap=120_000, speed=2.0),
+    "final": Settings(iterations=15_000, cap=400_000, speed=1.0),
+}
+PRESETS = (PREVIEW, *TRAINED)

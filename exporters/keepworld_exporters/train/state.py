@@ -31,7 +31,7 @@ class State:
         values, first, second: the splats and Adam's two moments of them.
         free: [N] bool; the others keep their place and shape, and only their colours are trained.
         exposures: of the frames.
-        start: how many splats there were at first.
+        start: how many free splats there were at first.
         iteration: how many steps have been taken.
         spent_s: seconds they took.
         squared: mean squared error of the last frames, the latest counting most; NaN before the first.
@@ -52,7 +52,7 @@ def begin(values: Parameters, free: NDArray[np.bool_], frames: int) -> State:
     """A training that has not begun."""
     count = len(values)
     return State(
-        values=values, first=zeros(count), second=zeros(count), free=free, exposures=neutral(frames), start=count
+        values=values, first=zeros(count), second=zeros(count), free=free, exposures=neutral(frames), start=int(free.sum())
     )  # fmt: skip
 
 

@@ -30,11 +30,11 @@ _BANDS = (0, 9, 24, 45)  # columns of the harmonics in use, by degree
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shot:
-    """A frame to look like: image [H, W, 3] uint8 sRGB, its camera, and mask [H, W] of how much each pixel counts."""
+    """A frame to look like: image [H, W, 3] uint8 sRGB, its camera, and mask [H, W] of which pixels count (None: all)."""
 
     image: NDArray[np.uint8]
     camera: Pinhole
-    mask: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ class Trained:
 
 
 def train(
-    shots: Sequence[Callable[[], Shot]],
+    shots: Sequence[Shot],
     start: Splats,
     settings: Settings,
     *,
@@ -80,7 +80,7 @@ def train(
     """Train splats to look like frames.
 
     Args:
-        shots: each gives a frame when called, and the same one every time.
+        shots: the frames.
         start: splats that are about right.
         settings: how.
         rasterizer: what draws them.
@@ -96,7 +96,7 @@ def train(
     """
     if not shots or not len(start.means):
         raise ValueError(f"shots and start must not be empty, got {len(shots)} shots and {len(start.means)} splats")
-    size = _scene_size([shot().camera for shot in shots])
+    size = _scene_size([shot.camera for shot in shots])
     key = _key(settings, start, far, len(shots))
     state = load(checkpoint, key, len(shots)) if checkpoint is not None and checkpoint.exists() else None
     state = state or _begin(start, far, len(shots))
@@ -132,7 +132,7 @@ def _begin(start: Splats, far: Splats | None, frames: int) -> State:
 
 def _advance(
     state: State,
-    shots: Sequence[Callable[[], Shot]],
+    shots: Sequence[Shot],
     settings: Settings,
     share: float,
     size: float,
@@ -140,7 +140,7 @@ def _advance(
 ) -> None:
     """Take one step, and now and then put splats to better use."""
     number = _frame_of(state.iteration, len(shots), settings.seed)
-    shot, degree, rates = shots[number](), settings.degree(share), settings.rates(share)
+    shot, degree, rates = shots[number], settings.degree(share), settings.rates(share)
     splats = state.values.splats(antialiased=settings.antialiased)
     drawing = rasterizer.draw(splats, shot.camera, degree=degree)
     image = drawing.out[..., :3]
@@ -194,12 +194,12 @@ def _descend(
 
 
 def _grow(state: State, wanted: int, rng: np.random.Generator) -> None:
-    count = len(state.values)
+    count = int(state.free.sum())
     more = min(wanted, int(_GROWTH * count) + 1) - count
-    if more <= 0 or not state.free.any():
+    if more <= 0:
         return
     added = mcmc.grown(state.values, more, state.free, rng)
-    nothing = begin(added, np.ones(more, np.bool_), 0)
+    nothing = begin(added, np.ones(len(added), np.bool_), 0)
     state.values = state.values.joined(added)
     state.first, state.second = state.first.joined(nothing.first), state.second.joined(nothing.second)
     state.free = np.concatenate([state.free, nothing.free])

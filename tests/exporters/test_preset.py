@@ -1,0 +1,67 @@
+"""The presets of an export: trained splats against the preview's, from one capture, through the written files."""
+
+import json
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from keepworld_exporters.export import Plan, export
+from keepworld_exporters.scene import Points
+from keepworld_exporters.stages.points import Cloud
+from keepworld_exporters.train import settings
+from keepworld_exporters.train.preset import thinned
+from keepworld_exporters.train.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Pictures this small gain nothing from a second thread."""
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(threads)
+
+
+def test_trained_splats_show_held_out_frames_better_than_the_preview(letter_capture, tmp_path, monkeypatch):
+    monkeypatch.setitem(settings.TRAINED, "standard", Settings(iterations=100, cap=6000, speed=2.0))
+    found, stages = {}, []
+    for preset in ("preview", "standard"):
+        plan = Plan(files=(tmp_path / f"{preset}.splat.ply",), preset=preset)
+        content = export(letter_capture, plan, on_progress=lambda progress: stages.append(progress.stage))
+        found[preset] = content["files"][f"{preset}.splat.ply"]
+    assert found["standard"]["psnr"] > found["preview"]["psnr"] + 2
+    assert {"colours", "standard"} <= set(stages)
+    assert b"SplatRenderMode: mip" in (tmp_path / "standard.splat.ply").read_bytes()[:2000]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "preview.splat.ply", "scene.manifest.json", "standard.splat.ply",
+    ]  # fmt: skip
+
+
+def test_an_unknown_preset_is_refused_with_those_that_are_known(tmp_path):
+    with pytest.raises(ValueError, match="preset must be one of preview, standard, final, got 'best'"):
+        Plan(files=(tmp_path / "a.splat.ply",), preset="best")
+
+
+def test_a_thinned_cloud_stands_for_as_much_surface(rng):
+    points = Points(
+        positions=rng.random((400, 3)).astype(np.float32), normals=np.zeros((400, 3), np.float32),
+        colours=np.zeros((400, 3), np.uint8), confidence=np.ones(400, np.uint16),
+    )  # fmt: skip
+    some = thinned(Cloud(points=points, sizes=np.full(400, 0.1, np.float32)), 100, seed=1)
+    assert len(some.points.positions) == 100
+    assert (some.sizes**2).sum() == pytest.approx(400 * 0.1**2, rel=1e-5)
+
+
+def test_exporting_needs_no_torch():
+    """With torch and gsplat out of reach, the CPU draws."""
+    program = """
+import sys, json
+sys.modules["torch"] = sys.modules["gsplat"] = None
+import keepworld_exporters.export
+from keepworld_exporters.rasterize.choose import choose_rasterizer
+print(json.dumps(type(choose_rasterizer()).__name__))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == "CpuRasterizer"
