@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from typing import IO
 
 from keepworld_runtime.engine.errors import FamilyChangedError, JournalInvalidError, SnapshotNotFoundError
 from keepworld_runtime.engine.keeper import Keeper
-from keepworld_runtime.engine.session import Session
+from keepworld_runtime.engine.session import Session, capabilities_of
 from keepworld_runtime.engine.snapshot import Listed, Start
-from keepworld_runtime.families.family import Family
-from keepworld_runtime.journal import file, specs
+from keepworld_runtime.families.family import Capabilities, Family
+from keepworld_runtime.journal import file, record, specs
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import Snapshot
 
@@ -111,7 +112,7 @@ class Archive:
                 if not walk.is_whole:
                     raise ValueError("the journal is cut off")
                 origin = specs.decode(walk.origin, journal.blobs)
-                self._same_family(origin)
+                _check(origin, walk, capabilities_of(self._same_family(origin), origin.spec))
                 return journal.add_snapshot(journal.take(walk), name, self._max_snapshots), origin
             except ValueError as error:
                 raise JournalInvalidError(str(error)[:500], field="data") from None
@@ -129,3 +130,22 @@ class Archive:
                 f"this world is of {origin.family[:64]!r} {origin.version[:64]!r}, which is not served here"
             )
         return family
+
+
+def _check(origin: Origin, walk: file.Walk, family: Capabilities) -> None:
+    """See that a walk from elsewhere asks for nothing that could not have been asked for here."""
+    spec = origin.spec
+    if spec.mode not in family.modes or len(spec.prompt) > family.max_prompt_chars or not 0 <= spec.seed < 2**64:
+        raise ValueError(f"the walk's mode, prompt or seed is none that {family.name} takes")
+    sides = (spec.width, spec.height)
+    if (
+        any(side < family.min_side or side % family.size_multiple for side in sides)
+        or math.prod(sides) > family.max_pixels
+    ):
+        raise ValueError(f"the walk's size is none that {family.name} takes: {spec.width}x{spec.height}")
+    if (spec.image is not None and not family.takes_image) or (spec.clip and not family.takes_clip):
+        raise ValueError(f"the walk begins with pictures, which {family.name} does not take")
+    for number, body in enumerate(walk.bodies):
+        frames = len(record.decode(body).begun.controls)
+        if frames != family.frames_in(number):
+            raise ValueError(f"chunk {number} must have {family.frames_in(number)} frames, got {frames}")

@@ -138,7 +138,7 @@ async def test_the_same_request_goes_back_once():
 
 async def test_a_broken_chunk_can_be_gone_round_by_a_branch():
     async with serving() as (_, stub):
-        created = await opened(stub, **GRADIENT, prompt="break=2 once=/nowhere")
+        created = await opened(stub, **GRADIENT, prompt="break=2")
         walk = await attached(stub, created)
         await first_chunk(walk, 0.5)
         whole = await chunk(walk, 0.5)

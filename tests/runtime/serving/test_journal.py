@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import struct
 import sys
+import zlib
 
+import grpc
 import numpy as np
 import pytest
 from keepworld.v1 import world_service_pb2
 from keepworld_runtime.families import load_family
 from keepworld_runtime.families.family import FamilyOptions
+from keepworld_runtime.journal import file, record
 from keepworld_runtime.replay import main, replay
 
 from tests import families
@@ -149,6 +153,35 @@ async def test_a_file_that_is_not_whole_or_not_ours_is_refused():
         assert await refused(written(stub)) == "INVALID_FIELD"
         assert await refused(written(stub, snapshot_id="x")) == "SNAPSHOT_NOT_FOUND"
         assert await refused(written(stub, session_id="x", token="y")) == "SESSION_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"width":64', b'"width":1000000', "size"),
+        (b'"mode":"fly"', b'"mode":"dig"', "mode"),
+        (b'"controls":[[1,', b'"controls":[[9,', "controls"),
+    ],
+)
+async def test_a_forged_walk_asks_for_nothing_that_could_not_be_asked_for(old, new, words):
+    async with serving() as (_, stub):
+        created = await opened(stub, **GRADIENT)
+        await first_chunk(await attached(stub, created), 0.5)
+        data = await written(stub, **named(created))
+        with pytest.raises(grpc.aio.AioRpcError, match=words):
+            await imported(stub, forged(data, old, new))
+
+
+def forged(data: bytes, old: bytes, new: bytes) -> bytes:
+    """A walk with something else in it, whose checksums agree."""
+    kept, digest, at = [file.MAGIC], b"", len(file.MAGIC)
+    while at < len(data):
+        kind, length, _ = struct.unpack_from("<cII", data, at)
+        body = data[at + 9 : at + 9 + length].replace(old, new, 1) if kind != b"E" else digest
+        digest = record.chained(digest, body) if kind in b"WC" else digest
+        kept += [struct.pack("<cII", kind, len(body), zlib.crc32(body)), body]
+        at += 9 + length
+    return b"".join(kept)
 
 
 async def test_the_command_says_which_frames_are_different(tmp_path, monkeypatch, capsys):
