@@ -123,6 +123,8 @@ class Guard(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Any) -> Any:
             if rule.streams:
                 self._quotas.check_draw(key)
+                # gRPC cannot end a call whose first write, which takes these along, has been cut off.
+                await context.send_initial_metadata(())
             if not isinstance(request, Message):
                 return await self._answer(behaviour, request, context, rule, key)
             self._tenancy.translate(request, key)
@@ -246,7 +248,10 @@ def _shown(details: grpc.HandlerCallDetails) -> str:
     shown = [value for name, value in details.invocation_metadata or () if name == "authorization"]
     scheme, _, key = str(shown[0]).partition(" ") if len(shown) == 1 else ("", "", "")
     if scheme.lower() != "bearer":
-        raise KeyRefusedError("show one key, in the metadata `authorization: Bearer KEY`", cause="missing")
+        raise KeyRefusedError(
+            "this server wants a key, in the metadata `authorization: Bearer KEY`; the SDK takes it from KEEPWORLD_API_KEY",
+            cause="missing",
+        )
     return key
 
 
