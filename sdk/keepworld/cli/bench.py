@@ -24,6 +24,7 @@ EXAMPLES = """\
   keepworld bench --sizes 256x144 512x288 --encodings raw --chunks 20 --json
   keepworld bench load                       how many sessions the server holds (load --help says more)
   keepworld bench family worldplay-8b        a learned model alone, stage by stage (family --help says more)
+  keepworld bench splats                     training steps of splats, by size and count (splats --help says more)
 """
 PROMPT = "meadow village with a windmill by a lake, summer morning"
 
@@ -53,11 +54,13 @@ class Row:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and print a table; or hand over to ``python -m keepworld_runtime.bench``."""
+    """Measure and print a table; or hand over to the program that measures a family, or splats."""
     if arguments[:1] == ["load"]:
         return load.main(arguments[1:])
     if arguments[:1] == ["family"]:
         become("keepworld_runtime.bench", arguments[1:], extra="neural")
+    if arguments[:1] == ["splats"]:
+        become("keepworld_exporters.bench_splats", arguments[1:], extra="export")
     parser = command_parser(
         "bench", "Measure this machine through a real server process and a real client.", examples=EXAMPLES
     )
