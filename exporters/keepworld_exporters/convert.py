@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from keepworld.files import write_atomically
 
 from keepworld_exporters import formats, manifest
 from keepworld_exporters.convert_path import convert_path
+from keepworld_exporters.formats import frames, obj
 from keepworld_exporters.formats.harmonics import SH_C0
 from keepworld_exporters.formats.paths import MODELS, PATHS, path_suffix
 from keepworld_exporters.formats.sniff import suffix_in
@@ -24,6 +26,7 @@ from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 
 MAX_BYTES = 16 * 2**30
 _MAX_MANIFEST_BYTES = 4 * 2**20
+_MAX_BESIDE_BYTES = 512 * 2**20
 _HOLDS: Mapping[type, str] = {Splats: "splats", Points: "points", Mesh: "mesh"}
 EXAMPLES = """\
 examples:
@@ -84,11 +87,22 @@ def _read(source: Path, axes: str | None, about: Mapping[str, object]) -> tuple[
     data = source.read_bytes()
     try:
         suffix = suffix_in(source.name, data)
+        if suffix == ".obj":
+            convention = formats.FORMATS[suffix].convention
+            return frames.from_convention(obj.decode_files(data, partial(_beside, source)), convention), suffix
         told = about.get("convention")
         known = axes or (told if isinstance(told, str) and told in CONVENTIONS else None)
         return formats.decode(data, suffix, convention=known), suffix
     except ValueError as error:
         raise ExportError(f"{source}: {error}") from error
+
+
+def _beside(source: Path, name: str) -> bytes | None:
+    """The file of a plain name beside another; None for what is not there, too large, or named to lie elsewhere."""
+    path = source.with_name(name) if name not in ("", ".", "..") and Path(name).name == name else None
+    if path is None or not path.is_file() or path.is_symlink() or path.stat().st_size > _MAX_BESIDE_BYTES:
+        return None
+    return path.read_bytes()
 
 
 def _manifest_of(source: Path) -> dict[str, object]:

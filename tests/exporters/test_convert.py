@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -11,11 +11,12 @@ from keepworld.cli import main as keepworld
 from keepworld.errors import ExportError
 from keepworld_exporters.convert import convert, main, points_of_splats
 from keepworld_exporters.formats import FORMATS, decode, encode
+from keepworld_exporters.formats.picture import encode_png
 from keepworld_exporters.profiles import PROFILES
 from scipy.spatial.transform import Rotation
 
 from tests import scenes
-from tests.exporters.formats.made import LETTERS, colour_at, places_and_colours, some_splats
+from tests.exporters.formats.made import LETTERS, colour_at, places_and_colours, some_splats, tetrahedron
 
 KINDS = {holds: [suffix for suffix, kind in FORMATS.items() if kind.holds == holds] for holds in LETTERS}
 PAIRS = [pair for suffixes in KINDS.values() for pair in product(suffixes, suffixes)]
@@ -85,6 +86,37 @@ def test_what_the_manifest_told_goes_along(tmp_path):
     _, told = convert(tmp_path / "a.spz", tmp_path / "b.splat.glb")
     assert told["prompt"] == "a garden" and told["licence"] == "CC0-1.0" and told["converted_from"] == "a.spz"
     assert b"a garden" in (tmp_path / "b.splat.glb").read_bytes()
+
+
+def test_an_exports_files_share_a_manifest(tmp_path):
+    (tmp_path / "scene.splat.ply").write_bytes(encode(some_splats(), ".splat.ply", {}))
+    (tmp_path / "scene.manifest.json").write_text(json.dumps({"prompt": "a garden"}))
+    assert convert(tmp_path / "scene.splat.ply", tmp_path / "b.spz")[1]["prompt"] == "a garden"
+
+
+def test_a_texture_goes_from_file_to_file(tmp_path):
+    mesh = tetrahedron(textured=True)
+    (tmp_path / "a.glb").write_bytes(encode(mesh, ".glb", {}))
+    names = ["a.glb", "b.obj", "c.usdz", "d.obj", "e.glb"]
+    for source, target in pairwise(names):
+        convert(tmp_path / source, tmp_path / target)
+    assert (tmp_path / "b.mtl").is_file() and (tmp_path / "b.png").is_file()
+    back = decode((tmp_path / "e.glb").read_bytes(), ".glb")
+    np.testing.assert_array_equal(back.texture, mesh.texture)
+    by_place = [m.uvs[np.lexsort(np.round(m.vertices, 3).T)] for m in (back, mesh)]
+    np.testing.assert_allclose(*by_place, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "..", ".", "folder/x.png", "link.png"])
+def test_a_material_does_not_lead_to_files_elsewhere(name, tmp_path):
+    (tmp_path / "in/folder").mkdir(parents=True)
+    for place in ("secret.png", "in/folder/x.png"):
+        (tmp_path / place).write_bytes(encode_png(np.zeros((2, 2, 3), np.uint8)))
+    (tmp_path / "in/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "in/a.obj").write_text("mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n")
+    (tmp_path / "in/a.mtl").write_text(f"newmtl world\nmap_Kd {name}\n")
+    convert(tmp_path / "in/a.obj", tmp_path / "out.glb")
+    assert decode((tmp_path / "out.glb").read_bytes(), ".glb").texture is None
 
 
 def test_splats_become_points_with_the_thin_axis_as_normal():

@@ -6,14 +6,15 @@ lower left corner here. Source: the Wavefront OBJ and MTL texts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_exporters.formats.checks import checked_mesh
-from keepworld_exporters.formats.picture import encode_png, flip_v
+from keepworld_exporters.formats.picture import decode_picture, encode_png, flip_v
 from keepworld_exporters.formats.ply import comments, one_line
 from keepworld_exporters.scene import Mesh
 
@@ -53,7 +54,7 @@ def encode(mesh: Mesh, about: Mapping[str, object] | None = None, *, material: s
 
 
 def decode(data: bytes) -> Mesh:
-    """Read the triangles of a file, larger faces cut into fans; without its material and texture.
+    """Read the triangles of a file, larger faces cut into fans; without its texture, which lies in another.
 
     Raises:
         ValueError: damaged, or without faces.
@@ -92,6 +93,31 @@ def decode(data: bytes) -> Mesh:
         uvs=_picked(flip_v(flat), used[:, 1]),
         normals=_picked(np.array(normals, np.float32), used[:, 2]),
     )
+
+
+def decode_files(data: bytes, beside: Callable[[str], bytes | None]) -> Mesh:
+    """Read a file and the texture that its material shows.
+
+    Args:
+        data: the mesh's file.
+        beside: gives the file of a name that lies beside it, None where there is none; names come from the file as they are.
+
+    Raises:
+        ValueError: damaged, or the texture is.
+    """
+    mesh = decode(data)
+    library = beside(next(iter(_named(data, "mtllib")), ""))
+    pictures = [] if library is None else _named(library, "map_Kd")
+    texture = beside(pictures[0]) if len(pictures) == 1 and mesh.uvs is not None else None
+    return mesh if texture is None else replace(mesh, texture=decode_picture(texture))
+
+
+def _named(data: bytes, keyword: str) -> list[str]:
+    """The different names that follow a keyword."""
+    lines = (
+        line.split(maxsplit=1) for line in data.decode("utf-8", "replace").splitlines() if line.startswith(keyword)
+    )
+    return sorted({words[1].strip() for words in lines if len(words) == 2 and words[0] == keyword})
 
 
 def _picked(values: NDArray[np.float32], numbers: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -84,7 +84,7 @@ def test_a_file_cut_anywhere_is_refused(suffix):
 
 
 @EVERY
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_damaged_bytes_are_read_or_refused_but_nothing_else(suffix, seed):
     rng = np.random.default_rng(seed)
     kind = FORMATS[suffix]
