@@ -15,7 +15,8 @@ from tests.runtime.serving.client import AS_FAST, Walk, connect, create, script,
 STEP = 0.25
 
 
-async def _attached(stub, created, last_seq: int | None) -> Walk:
+async def attached(stub, created, last_seq: int | None) -> Walk:
+    """A stream that goes on behind a frame, or begins."""
     walk = Walk(stub, created)
     await walk.send(
         attach=session_pb2.Attach(
@@ -42,7 +43,7 @@ async def test_no_frame_is_lost_doubled_or_different(cuts, seconds):
         before = None
         while len(frames) < total:
             async with connect(int(proxy.address.rpartition(":")[2])) as stub:
-                walk = await _attached(stub, created, frames[-1].seq if frames else None)
+                walk = await attached(stub, created, frames[-1].seq if frames else None)
                 if not frames:
                     await walk.send(script=script((STEP, total - 1)))
                 is_last = proxy.connections > cuts

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.faults.harness import Held, check_walk, until_back_at
+from tests.faults.harness import Held, check_frame, until_back_at
 from tests.runtime.serving.client import Walk, create, script, serving
 
 STEP = 0.25
@@ -20,12 +20,18 @@ async def test_no_frame_is_lost_doubled_or_different(kills):
     async with serving() as (server, stub):
         walk = Walk(stub, await create(stub, "slow=0.001"))
         await walk.attach(only_scripted=True)
-        frames = []
+        done = 0
         total = 13 + 16 * (1 + 6 * kills)
         await walk.send(script=script((STEP, total - 1)))
 
-        async def read(num_frames: int) -> None:
-            frames.extend([await walk.until("frame") for _ in range(num_frames)])
+        async def read(num_frames: int) -> int:
+            """Read and check frames as they come; gives the chunk of the last."""
+            nonlocal done
+            for _ in range(num_frames):
+                frame = await walk.until("frame")
+                check_frame(frame, done, step=STEP)
+                done += 1
+            return frame.chunk
 
         await read(13 + 16)
         before = Held.by(process)
@@ -35,12 +41,10 @@ async def test_no_frame_is_lost_doubled_or_different(kills):
             # A chunk whose worker dies three times ends its session: let the one in the making come to its end.
             (session,) = server.engine.sessions()
             in_the_making = session.begun
-            while not frames or frames[-1].chunk < in_the_making:
-                await read(1)
+            while await read(1) < in_the_making:
+                pass
         starts = server.group.generation
-        await read(total - len(frames))
+        await read(total - done)
         held = await until_back_at(process, before)
     assert starts == kills + 1
-    check_walk(frames, total, step=STEP)
-    read_bytes = sum(frame.ByteSize() for frame in frames)  # which this test has kept
-    assert held.rss < before.rss + read_bytes + (20 << 20)
+    assert held.rss < before.rss + (20 << 20)

@@ -114,13 +114,19 @@ async def _exchange(call: grpc.Any, method: descriptor.MethodDescriptor, request
     if not method.client_streaming and not method.server_streaming:
         return [await call(requests[0])]
     ongoing = call() if method.client_streaming else call(requests[0])
-    if method.client_streaming:
-        with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; why, is read below
-            for request in requests:
-                await ongoing.write(request)
-            await ongoing.done_writing()
-    if not method.server_streaming:
-        return [await ongoing]
+    try:
+        if method.client_streaming:
+            with contextlib.suppress(asyncio.InvalidStateError):  # it has ended already; why, is read below
+                for request in requests:
+                    await ongoing.write(request)
+                await ongoing.done_writing()
+        return await _listen(ongoing) if method.server_streaming else [await ongoing]
+    finally:
+        ongoing.cancel()  # else it counts among those that a connection may have at once
+
+
+async def _listen(ongoing: grpc.Any) -> list[bytes]:
+    """Read what a stream says, until it ends or goes on and on."""
     replies: list[bytes] = []
     try:
         async with asyncio.timeout(HUNG_AFTER_S):
@@ -131,8 +137,6 @@ async def _exchange(call: grpc.Any, method: descriptor.MethodDescriptor, request
     except TimeoutError:
         if not replies:
             raise
-    finally:
-        ongoing.cancel()
     return replies
 
 

@@ -1,11 +1,15 @@
 """The log as JSON: one object a line, whatever is logged."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
 
 from keepworld_runtime.logs import JSONFormatter
+
+from tests.runtime.serving.client import Walk, connect, create
+from tests.runtime.serving.test_process import said, started
 
 
 def written(message: str, *args: object, process: str = "", **more: object) -> dict:
@@ -41,3 +45,22 @@ def test_what_was_raised_is_in_the_line():
     except KeyError:
         line = written("failed", exc_info=sys.exc_info())
     assert "KeyError: 'lost'" in line["exception"]
+
+
+async def test_a_server_writes_json_and_nothing_else_with_a_line_for_each_chunk(tmp_path):
+    async with started("--log-format", "json", "--log-level", "INFO") as process:
+        listening = await said(process)
+        assert (await said(process))["ready"]
+        async with connect(int(listening["listening"].rpartition(":")[2])) as stub:
+            walk = Walk(stub, await create(stub, f"a-secret-prompt crash=1 once={tmp_path}/done"))
+            await walk.attach()
+            for _ in range(4):
+                await walk.chunk()
+        process.terminate()
+        _, log = await asyncio.wait_for(process.communicate(), 20)
+    lines = [json.loads(line) for line in log.splitlines()]
+    chunks = [line["chunk"] for line in lines if line["message"].startswith("chunk ")]
+    assert chunks[:4] == [0, 1, 2, 3]
+    assert all(isinstance(line["draw_ms"], float) for line in lines if line["message"].startswith("chunk "))
+    assert [line["level"] for line in lines if "worker lost" in line["message"]] == ["WARNING"]
+    assert "a-secret-prompt" not in log.decode()
