@@ -16,7 +16,7 @@ from keepworld_exporters.train.loss import compare, photo
 from keepworld_exporters.train.parameters import adam, opacity, parameters
 from keepworld_exporters.train.settings import Settings
 from keepworld_exporters.train.start import splats_from_points
-from keepworld_exporters.train.state import begin
+from keepworld_exporters.train.state import begin, load, save
 from keepworld_exporters.train.tidy import tidy
 from keepworld_exporters.train.trainer import Shot, train
 from scipy.signal import convolve2d
@@ -198,6 +198,14 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(balls, tmp_path, harm):
     file.write_bytes(harm(file.read_bytes()))
     with pytest.raises(ExportError, match=r"training\.npz is no training that can go on"):
         train(*given, rasterizer=CpuRasterizer(), checkpoint=file)
+
+
+def test_a_checkpoint_that_lies_about_its_counts_is_refused(balls, tmp_path):
+    file, state = tmp_path / "training.npz", begin(parameters(balls), np.ones(60, bool), 10)
+    state.spent_s = float("nan")
+    save(file, state, "key")
+    with pytest.raises(ExportError, match="counts must be finite"):
+        load(file, "key", 10)
 
 
 def test_a_scene_in_other_units_trains_as_well(balls):

@@ -93,6 +93,8 @@ def load(path: Path, key: str, frames: int) -> State | None:
                 return None
             free = _entry(file, "free", np.bool_, (None,))
             numbers = _entry(file, "numbers", np.float64, (4,))
+            if not (numbers[:3] >= 0).all() or not np.isfinite(numbers[:3]).all():
+                raise ValueError(f"its counts must be finite and at least 0, got {numbers[:3].tolist()}")
             groups = [
                 Parameters(**{
                     name: _entry(file, f"{group}.{name}", np.float32, (len(free), _WIDTHS[name])) for name in NAMES
