@@ -16,6 +16,7 @@ from keepworld import wire, wire_world
 from keepworld.capabilities import FamilyCapabilities, WaitingEvent
 from keepworld.connection import Connection
 from keepworld.errors import (
+    FencedError,
     NotFoundError,
     ProtocolError,
     ServerError,
@@ -34,6 +35,8 @@ from keepworld.v1 import frame_pb2, world_service_pb2
 from keepworld.wire import Settings
 
 logger = logging.getLogger(__name__)
+
+_REWOUND = "SESSION_REWOUND"
 
 Answer = TypeVar("Answer")
 
@@ -204,6 +207,8 @@ class Feed:
             if self._link is broken:
                 self._link = None
                 await broken.close()
+                if isinstance(error, FencedError):
+                    self._forget_place(error)
                 if not isinstance(error, UnavailableError | StreamStalledError):
                     raise error
                 await self._pause(error)
@@ -222,6 +227,9 @@ class Feed:
             )
         except StreamStalledError:
             await self._connection.renew(worlds)
+            raise
+        except FencedError as error:
+            self._forget_place(error)
             raise
         try:
             self._begin(link, settings, after=after)
@@ -247,6 +255,13 @@ class Feed:
         self._line = link.attached.line
         self._partial.clear()
         self._is_fresh = self._has_streamed = True
+
+    def _forget_place(self, error: FencedError) -> None:
+        """Somebody else may have had the session go back: then whoever asks next goes on from where it is now."""
+        if error.code == _REWOUND:
+            self.is_placed = False
+            self._line = self._unseen = 0
+            self.queued.clear(0)
 
     def _first_made(self, link: Link) -> int:
         """The first frame of the chunk that is to be begun next; the session's first, from servers that do not say."""

@@ -63,9 +63,9 @@ class Recorder:
             OSError: it could not be written.
         """
         await self._flush()
-        if chunk.index > self._last_chunk:
-            self._last_chunk = chunk.index
-            self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, chunk)
+        await self.go_back(chunk.index)
+        self._last_chunk = chunk.index
+        self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, chunk)
 
     async def go_back(self, chunk: int) -> None:
         """Forget `chunk` and all after it."""

@@ -77,6 +77,23 @@ async def test_a_walk_over_a_network_that_is_cut_is_byte_equal_to_one_over_a_who
     assert all((one == other).all() for one, other in zip(broken, whole, strict=True))
 
 
+@pytest.mark.parametrize("seconds", [1.0, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (10.0, 60.0))])
+async def test_however_long_a_cut_no_frame_is_lost(address: str, seconds: float) -> None:
+    numbers = []
+    async with (
+        Proxy(address) as proxy,
+        AsyncClient(proxy.address, deadline_s=5, resume_s=2 * seconds + 10) as client,
+        client.sessions.open("meadow", model="gradient", size=SIZE, mode="fly", seed=5) as session,
+    ):
+        async for chunk in session.stream(pace="pause"):
+            numbers += [frame.number for frame in chunk.frames]
+            if chunk.index == 2:
+                await proxy.cut(seconds)
+            if chunk.index == 6:
+                break
+    assert numbers == list(range(13 + 6 * 16))
+
+
 async def test_what_was_undone_never_happened(address: str) -> None:
     async with opened(address) as session:
         await session.steer("forward 2s")

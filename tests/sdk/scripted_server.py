@@ -84,9 +84,10 @@ def details(*parts: tuple[str, object]) -> bytes:
 
 @dataclass
 class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
-    """`failures` are raised by unary calls, one a call, oldest first; `stream` replaces the honest walk."""
+    """`failures` are raised by calls, one a call, oldest first; `stream` replaces the honest walk."""
 
     failures: list[tuple[grpc.StatusCode, bytes]] = field(default_factory=list)
+    stream_failures: list[tuple[grpc.StatusCode, bytes]] = field(default_factory=list)
     stream: Callable[[AsyncIterator[Request]], AsyncIterator[Response]] | None = None
     session_size: tuple[int, int] | None = None
     heartbeat_s: float = 0.2
@@ -113,8 +114,11 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
 
     async def _maybe_fail(self, context: grpc.aio.ServicerContext) -> None:
         self.calls += 1
-        if self.failures:
-            code, data = self.failures.pop(0)
+        await self._fail(context, self.failures)
+
+    async def _fail(self, context: grpc.aio.ServicerContext, failures: list[tuple[grpc.StatusCode, bytes]]) -> None:
+        if failures:
+            code, data = failures.pop(0)
             if data:
                 context.set_trailing_metadata((("grpc-status-details-bin", data),))
             await context.abort(code, "as told")
@@ -211,6 +215,7 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
         return world_service_pb2.DeleteSnapshotResponse()
 
     async def StreamSession(self, request_iterator, context):  # noqa: N802
+        await self._fail(context, self.stream_failures)
         stream = self.stream or self.walk
         async for response in stream(request_iterator):
             yield response

@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+<<<<<<< HEAD
+=======
 import grpc.aio
+>>>>>>> upstream
 import pytest
 from keepworld import AsyncClient, AsyncSession, SessionLostError
-from keepworld.errors import InvalidRequestError, NotFoundError, ServerError, StreamStalledError
+from keepworld.errors import FencedError, InvalidRequestError, NotFoundError, ServerError, StreamStalledError
 from keepworld.patience import LONGEST_PAUSE_S, Patience, pause_s
-from keepworld.v1 import session_pb2
+from keepworld.v1 import session_pb2, status_pb2
 
 from tests.proxy import Proxy
 from tests.sdk.scripted_server import (
@@ -24,6 +27,7 @@ from tests.sdk.scripted_server import (
     Response,
     ScriptedWorld,
     chunk_end,
+    details,
     first_frame_of,
     frame,
     serving,
@@ -288,6 +292,16 @@ async def test_frames_that_a_server_does_not_send_again_are_missed_out_loud(prox
             await anext(session.stream())
 
 
+<<<<<<< HEAD
+async def test_a_session_that_is_gone_after_a_break_is_lost(proxy: Proxy, world: ScriptedWorld) -> None:
+    async with opened(proxy) as session:
+        stream = session.stream(pace="pause")
+        await anext(stream)
+        world.stream_failures = [(grpc.StatusCode.NOT_FOUND, b"")]
+        await proxy.cut()
+        with pytest.raises(SessionLostError) as lost:
+            await _drain(stream)
+=======
 async def test_a_session_that_is_gone_after_a_break_is_lost(world: ScriptedWorld) -> None:
     breaking(world, 5)
     original = world.StreamSession
@@ -303,6 +317,7 @@ async def test_a_session_that_is_gone_after_a_break_is_lost(world: ScriptedWorld
         session = await client.sessions.open("meadow", size=SIZE)
         with pytest.raises(SessionLostError) as lost:
             await anext(session.stream(pace="fast"))
+>>>>>>> upstream
     assert isinstance(lost.value.__cause__, NotFoundError)
 
 
@@ -330,6 +345,39 @@ async def test_closing_while_it_is_being_resumed_ends_it(proxy: Proxy) -> None:
 async def _drain(stream: AsyncIterator[object]) -> None:
     async for _ in stream:
         pass
+
+
+async def test_a_walk_that_is_cancelled_while_it_is_being_resumed_can_be_called_again(proxy: Proxy) -> None:
+    async with opened(proxy) as session:
+        stream = session.stream(pace="pause")
+        assert (await anext(stream)).index == 0
+        cutting = asyncio.create_task(proxy.cut(0.5))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await _drain(stream)
+        await cutting
+        async for chunk in session.stream(pace="pause"):
+            assert chunk.index <= 4
+            if chunk.index == 4:
+                break
+
+
+async def test_where_another_program_has_gone_back_one_goes_on_after_being_told(
+    proxy: Proxy, world: ScriptedWorld, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with opened(proxy, record=tmp_path_factory.mktemp("out") / "walk") as session:
+        await session.steer("forward 3s")
+        await proxy.cut()
+        reason = status_pb2.ErrorReason(reason="SESSION_REWOUND")
+        world.stream_failures = [(grpc.StatusCode.ABORTED, details(("ErrorInfo", reason)))]
+        world._go_to(2)
+        with pytest.raises(FencedError):
+            await anext(session.stream(pace="fast"))
+        chunk = await anext(session.stream(pace="fast"))
+        assert chunk.index == 2
+        numbers = [item.number for item in (await session.capture()).frames]
+    assert numbers == list(range(chunk.frames[-1].number + 1))
+    assert world.attaches[-1].line == 0
 
 
 # How long is waited
