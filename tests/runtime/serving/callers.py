@@ -1,6 +1,6 @@
 """A server with keys, and those who call it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from keepworld_runtime.serving.keys import Allowance, KeyFile, Scope
 
 from tests.runtime.serving.client import error_info, serving
 
+CUT_OFF = "Internal error from Core"  # what grpc.aio's client says if a call is answered while it is still writing
 OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -62,3 +63,14 @@ async def refusal(call) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
     return error.value.code(), error_info(error.value.trailing_metadata()).reason
+
+
+async def answered(ask: Callable[[], Any]) -> Any:
+    """What a call of several messages comes to; asked again if its answer came while it was still writing."""
+    for _ in range(10):
+        try:
+            return await ask()
+        except grpc.aio.AioRpcError as error:
+            if error.details() != CUT_OFF:
+                raise
+    raise AssertionError("the call was never answered")

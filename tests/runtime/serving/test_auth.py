@@ -10,14 +10,13 @@ from keepworld import AccessError, AsyncClient, png
 from keepworld.v1 import asset_service_pb2, world_service_pb2
 from keepworld_runtime.serving.rules import RULES, owned_fields
 
-from tests.runtime.serving.callers import Keys, calling, guarded, refusal
+from tests.runtime.serving.callers import CUT_OFF, Keys, calling, guarded, refusal
 from tests.runtime.serving.client import WITHIN_S, Walk, create, eventually, script, serving
 from tests.runtime.serving.test_assets import frame, grey, header
 
 OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
 DENIED, NOT_FOUND = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND
 NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-CUT_OFF = "Internal error from Core"  # what grpc.aio's client says if a call is answered while it is still writing
 STRANGERS = ("nothing", "unknown", "expired", "revoked")
 
 

@@ -12,6 +12,7 @@ from keepworld_runtime.serving import decode_video
 from keepworld_runtime.serving import server as server_module
 from keepworld_runtime.serving.assets import AssetLimits
 
+from tests.runtime.serving.callers import answered
 from tests.runtime.serving.client import Walk, create, error_info, script, serving, violation
 from tests.runtime.serving.test_assets import CLIP, frame, header
 
@@ -162,12 +163,14 @@ async def test_a_video_that_is_not_what_was_meant_is_refused_by_its_field(monkey
             ({"metadata": ()}, "frame.image.encoding"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await upload(server, **{"data": data, **changes})
+                await answered(lambda changes=changes: upload(server, **{"data": data, **changes}))
             assert (refused.value.code(), violation(refused.value.trailing_metadata())) == (
                 grpc.StatusCode.INVALID_ARGUMENT,
                 field,
             )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await upload(server, data)  # the file and its frames together are more than there is room for
+            await answered(
+                lambda: upload(server, data)
+            )  # the file and its frames together are more than there is room for
         assert error_info(refused.value.trailing_metadata()).reason == "TOO_MANY_ASSETS"
         assert server.assets.num_kept == 0 and server.assets._total_bytes == 0
