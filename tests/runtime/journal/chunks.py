@@ -39,7 +39,7 @@ def steps(number: int, way: float = 0.5) -> Begun:
 
 def made(number: int, way: float = 0.5) -> Made:
     """Chunk `number`; its state has a part for each of the last chunks."""
-    image = np.full((8, 16, 3), number, np.uint8)
+    image = np.full((8, 16, 3), number % 256, np.uint8)
     frames = tuple(
         FrameData(index=i, c2w=np.eye(4) * way, K=np.eye(3), image=image + i, depth=None, labels=None, confidence=None)
         for i in range(2)
