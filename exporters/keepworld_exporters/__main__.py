@@ -119,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="predicted depth to use: 000000.npy …, float32, metres (default: the session's, else found from the pictures)",
     )
+    parser.add_argument(
+        "--texture",
+        type=_texels,
+        default=0,
+        metavar="N",
+        help="give the mesh a texture of about N x N texels, 64 to 8192 (default: colours at its vertices)",
+    )
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json there")
     parser.add_argument(
         "--json", action="store_true", help="end with one JSON object on standard output: paths, sizes, metrics"
@@ -159,7 +166,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth,
-        depth=arguments.depth, preset=arguments.preset,
+        depth=arguments.depth, texture=arguments.texture, preset=arguments.preset,
     )  # fmt: skip
 
 
@@ -235,6 +242,16 @@ def _tell_result(content: dict[str, object], plan: Plan) -> None:
         told.append(f"mesh against the truth: F-score {metrics['fscore']:.3f} at {metrics['threshold']:g}")
     if told:
         print("; ".join(told))
+
+
+def _texels(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 64 <= value <= 8192:
+        raise argparse.ArgumentTypeError(f"a whole number from 64 to 8192 was wanted, got {text!r}")
+    return value
 
 
 def _length(text: str) -> float:

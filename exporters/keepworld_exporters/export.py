@@ -31,12 +31,14 @@ from keepworld_exporters.stages.sky import sky_shell
 from keepworld_exporters.stages.sources import DepthSource, known_depth
 from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.stereo import find_depth, find_reach
+from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.train.preset import train_splats
 from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED
 from keepworld_exporters.video import write_video
 
 BUDGET_BYTES = 2 * 2**30
 MAX_FACES = 600_000
+TEXTURED_FACES = 150_000  # laying out more takes minutes, and the texture holds the detail
 MAX_POINTS = 600_000  # 248 bytes each as splats: about 150 MB
 MAX_FOUND = 60  # frames whose depth is found from their pictures: some seconds each
 FIT_VIEWS, FIT_ROUNDS = 28, 2
@@ -45,6 +47,7 @@ _WEIGHTS = {
     "depth": 200.0,
     "points": 8.0,
     "mesh": 22.0,
+    "texture": 60.0,
     "splats": 4.0,
     "colours": 18.0,
     "standard": 400.0,
@@ -67,6 +70,7 @@ class Plan:
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
         depth: a folder of predicted depth to use instead of the session's, or None.
+        texture: texels along a side of the mesh's texture, about; 0 for colours at its vertices only.
         preset: how much work goes into splats: one of `PRESETS`.
     """
 
@@ -77,6 +81,7 @@ class Plan:
     max_depth: float | None = None
     truth: Path | None = None
     depth: Path | None = None
+    texture: int = 0
     preset: str = PREVIEW
 
     def __post_init__(self) -> None:
@@ -130,9 +135,12 @@ def export(
             made["points"] = cloud.points
     if "mesh" in wanted:
         with clock.stage("mesh", fuse.PASSES * len(selection.used)) as step:
-            made["mesh"] = fuse.fuse_mesh(
-                views, resolution, max_faces=MAX_FACES, budget_bytes=BUDGET_BYTES, on_view=step
-            )
+            max_faces = TEXTURED_FACES if plan.texture else MAX_FACES
+            mesh = fuse.fuse_mesh(views, resolution, max_faces=max_faces, budget_bytes=BUDGET_BYTES, on_view=step)
+        if plan.texture:
+            with clock.stage("texture", len(selection.used)) as step:
+                mesh = texture(mesh, views(), size=plan.texture, tolerance=2 * resolution.voxel, on_view=step)
+        made["mesh"] = mesh
     if "splats" in wanted:
         with clock.stage("splats"):
             shell = sky_shell(views(), cloud.points.positions)
@@ -201,7 +209,9 @@ def export(
 
 def _finished(scene: Scene) -> Scene:
     """What is written of a scene: a mesh with its normals."""
-    return replace(scene, normals=vertex_normals(scene.vertices, scene.faces)) if isinstance(scene, Mesh) else scene
+    if isinstance(scene, Mesh) and scene.normals is None:
+        return replace(scene, normals=vertex_normals(scene.vertices, scene.faces))
+    return scene
 
 
 def _target(frame: CapturedFrame, source: DepthSource | None) -> Target:
@@ -215,7 +225,7 @@ def _stage_weights(wanted: set[str], plan: Plan, film: bool, blind: bool) -> dic
     """About how long each stage that will run takes, compared to the others."""
     runs = {
         "read": True, "depth": blind, "points": bool(wanted & {"points", "splats"}),
-        "mesh": "mesh" in wanted, "splats": "splats" in wanted,
+        "mesh": "mesh" in wanted, "texture": "mesh" in wanted and plan.texture > 0, "splats": "splats" in wanted,
         "colours": "splats" in wanted and plan.preset == PREVIEW,
         **{name: "splats" in wanted and plan.preset == name for name in TRAINED},
         "write": True, "film": film, "measure": True, "pictures": plan.report is not None,

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from keepworld_exporters.__main__ import main
 from keepworld_exporters.measure import psnr
 from keepworld_exporters.rasterize.textured import render_textured
+from keepworld_exporters.report import read_back
 from keepworld_exporters.scene import Mesh
 from keepworld_exporters.stages.depth import choose_resolution, load_view
 from keepworld_exporters.stages.fuse import fuse_mesh
@@ -99,3 +101,21 @@ def test_a_plain_ball_has_a_plain_texture_without_seams(sphere_capture):
 def test_a_mesh_without_a_texture_cannot_be_drawn_with_one(letter):
     with pytest.raises(ValueError, match="texture"):
         render_textured(letter[0], np.eye(4), np.eye(3), 8, 8)
+
+
+def test_a_textured_mesh_comes_back_from_its_file_and_looks_like_the_frames(letter_capture, tmp_path):
+    command = [str(letter_capture.folder), str(tmp_path / "x.glb"), "--texture", "512", "--voxel", "0.04"]
+    assert main([*command, "--progress", "none"]) == 0
+    mesh = read_back(tmp_path / "x.glb")
+    assert max(mesh.texture.shape[:2]) < 800
+    frame = letter_capture.frames[12]
+    camera = frame.camera
+    image, depth = render_textured(mesh, camera.viewmat, camera.K, camera.width, camera.height)
+    assert psnr(image, frame.image() / 255, frame.lasting() & (depth > 0)) > 26
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "x", "100000"])
+def test_textures_of_no_sensible_size_are_usage_errors(size, letter_capture, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(letter_capture.folder), "x.glb", "--texture", size])
+    assert stopped.value.code == 2
