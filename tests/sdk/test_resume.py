@@ -9,10 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
-<<<<<<< HEAD
-=======
-import grpc.aio
->>>>>>> upstream
 import pytest
 from keepworld import AsyncClient, AsyncSession, SessionLostError
 from keepworld.errors import FencedError, InvalidRequestError, NotFoundError, ServerError, StreamStalledError
@@ -292,7 +288,6 @@ async def test_frames_that_a_server_does_not_send_again_are_missed_out_loud(prox
             await anext(session.stream())
 
 
-<<<<<<< HEAD
 async def test_a_session_that_is_gone_after_a_break_is_lost(proxy: Proxy, world: ScriptedWorld) -> None:
     async with opened(proxy) as session:
         stream = session.stream(pace="pause")
@@ -301,23 +296,6 @@ async def test_a_session_that_is_gone_after_a_break_is_lost(proxy: Proxy, world:
         await proxy.cut()
         with pytest.raises(SessionLostError) as lost:
             await _drain(stream)
-=======
-async def test_a_session_that_is_gone_after_a_break_is_lost(world: ScriptedWorld) -> None:
-    breaking(world, 5)
-    original = world.StreamSession
-
-    async def once(requests: AsyncIterator[Request], context: grpc.aio.ServicerContext) -> AsyncIterator[Response]:
-        if world.attached:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such session")
-        async for response in original(requests, context):
-            yield response
-
-    world.StreamSession = once
-    async with serving(world) as address, AsyncClient(address) as client:
-        session = await client.sessions.open("meadow", size=SIZE)
-        with pytest.raises(SessionLostError) as lost:
-            await anext(session.stream(pace="fast"))
->>>>>>> upstream
     assert isinstance(lost.value.__cause__, NotFoundError)
 
 
