@@ -13,8 +13,7 @@ from keepworld_runtime.memory.kv_cache import KVCache, KVShape
 from torch import Tensor
 
 from tests import goldens
-
-from .worlds import TOKENS, recorded_model
+from tests.runtime.families.worldplay_5b.worlds import TOKENS, recorded_model
 
 PASS = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -13,8 +13,15 @@ from keepworld_runtime.parallelism.exchange import Alone
 from torch import Tensor
 
 from tests.ranks import run_on_ranks
-
-from .worlds import CONFIG, HEIGHT, WIDTH, chunk_of, small_model, small_rollout, states
+from tests.runtime.families.worldplay_5b.worlds import (
+    CONFIG,
+    HEIGHT,
+    WIDTH,
+    chunk_of,
+    small_model,
+    small_rollout,
+    states,
+)
 
 
 def chunks(rollout: Rollout5B) -> list[Tensor]:

@@ -25,7 +25,17 @@ from keepworld_runtime.memory.views import Views, rebased
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from .worlds import CONFIG, HEIGHT, TOKENS, WIDTH, chunk_of, small_model, small_rollout, states, walk
+from tests.runtime.families.worldplay_5b.worlds import (
+    CONFIG,
+    HEIGHT,
+    TOKENS,
+    WIDTH,
+    chunk_of,
+    small_model,
+    small_rollout,
+    states,
+    walk,
+)
 
 # Sums of float32 in another order: a few last bits of numbers near 10.
 ROUNDING = {"atol": 2e-5, "rtol": 2e-5}

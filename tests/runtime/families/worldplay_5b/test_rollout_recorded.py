@@ -28,8 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests import goldens
-
-from .worlds import recorded_model
+from tests.runtime.families.worldplay_5b.worlds import recorded_model
 
 LATENT_PIXELS = 16  # a side
 NUM_POINTS = 50_000

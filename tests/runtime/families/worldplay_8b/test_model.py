@@ -24,8 +24,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests import goldens
-
-from .worlds import CONFIG, HEIGHT, TOKENS, WIDTH, places, recorded, recorded_model, recorded_states
+from tests.runtime.families.worldplay_8b.worlds import (
+    CONFIG,
+    HEIGHT,
+    TOKENS,
+    WIDTH,
+    places,
+    recorded,
+    recorded_model,
+    recorded_states,
+)
 
 PASS = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -12,8 +12,7 @@ from keepworld_runtime.parallelism.exchange import Alone
 from torch import Tensor
 
 from tests.ranks import run_on_ranks
-
-from .worlds import JOINT, chunk_of, rollout_of, small_model, states
+from tests.runtime.families.worldplay_8b.worlds import JOINT, chunk_of, rollout_of, small_model, states
 
 
 def chunks(model: WorldPlay8B) -> tuple[list[Tensor], int]:

@@ -27,7 +27,7 @@ from keepworld_runtime.memory.views import Views, rebased
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from .worlds import (
+from tests.runtime.families.worldplay_8b.worlds import (
     CONFIG,
     GUIDED,
     HEIGHT,

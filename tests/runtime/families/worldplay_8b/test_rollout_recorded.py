@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests import goldens
-
-from .worlds import recorded, recorded_model, recorded_states
+from tests.runtime.families.worldplay_8b.worlds import recorded, recorded_model, recorded_states
 
 # A relative change of 1e-5 of the noise moves a recorded rollout by up to 5e-5.
 ROLLOUT = {"atol": 1e-4, "rtol": 0.0}
