@@ -127,3 +127,19 @@ def test_what_is_behind_moves_the_picture_by_the_light_that_is_left_for_it():
     wanted[8, 8, 0] = 1
     by_sh0 = CpuRasterizer().draw(splats, view, degree=0).pull(wanted).sh0[:, 0]
     np.testing.assert_allclose(by_sh0, 0.28209479 * np.array([0.1 * 0.9, 0.9]), rtol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_gsplat_on_cuda_and_the_cpu_draw_and_pull_alike(antialiased, rng):
+    gsplat_cuda = pytest.importorskip("keepworld_exporters.rasterize.gsplat_cuda", exc_type=ImportError)
+    splats, view = cloud(rng, 150, 15, antialiased), camera()
+    drawings = [maker.draw(splats, view, degree=3) for maker in (CpuRasterizer(), gsplat_cuda.GsplatRasterizer())]
+    error = np.abs(drawings[0].out - drawings[1].out)
+    assert (error < 1e-4).mean() > 0.99  # a Gaussian here or there falls on the other side of a threshold
+    wanted = rng.normal(size=error.shape).astype(np.float32)
+    ours, theirs = (drawing.pull(wanted) for drawing in drawings)
+    for name in NAMES:
+        true = getattr(theirs, name)
+        assert np.linalg.norm(getattr(ours, name) - true) < 0.02 * np.linalg.norm(true), name
