@@ -38,7 +38,6 @@ from keepworld.motion import Control
 FORMAT = "keepworld.capture/1"
 _MAX_JSON_BYTES = 64 * 2**20
 _MAX_SIDE = 16_384
-_FOLDERS = ("frames", "depth", "labels", "masks", "confidence")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,25 +121,21 @@ class CaptureWriter:
 
     def go_back(self, chunk: int) -> int:
         """Forget `chunk` and all after it; gives the last that is left, -1 for none."""
-        file = self.folder / "chunks.jsonl"
         if not self._transforms:
             return -1
-        lines = file.read_bytes().splitlines(keepends=True)
+        lines = (file := self.folder / "chunks.jsonl").read_bytes().splitlines(keepends=True)
         entries = [json.loads(line) for line in lines]
         kept = [entry for entry in entries if entry["chunk"] < chunk]
         self._transforms = self._transforms[: sum(len(entry["frames"]) for entry in kept)]
-        # What counts goes first: files that nothing speaks of do no harm.
-        write_atomically(file, b"".join(lines[: len(kept)]))
+        write_atomically(file, b"".join(lines[: len(kept)]))  # first: files that nothing speaks of do no harm
         write_atomically(self.folder / "transforms.json", _transforms_json(self.provenance, self._transforms))
-        for entry in entries[len(kept) :]:
-            for frame in entry["frames"]:
-                for name in _FOLDERS:
-                    for suffix in ("png", "npy"):
-                        (self.folder / f"{name}/{frame['number']:06d}.{suffix}").unlink(missing_ok=True)
+        for number in (frame["number"] for entry in entries[len(kept) :] for frame in entry["frames"]):
+            for path in self.folder.glob(f"*/{number:06d}.*"):
+                path.unlink()
         return int(kept[-1]["chunk"]) if kept else -1
 
     def _begin(self) -> None:
-        for name in _FOLDERS:
+        for name in ("frames", "depth", "labels", "masks", "confidence"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         axes = {"axes": "opencv: x right, y down, z forward; c2w", "depth_unit": "millimetre"}
         about = {"format": FORMAT, **asdict(self.provenance), **axes}
