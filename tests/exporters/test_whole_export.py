@@ -155,7 +155,7 @@ def test_progress_as_json_only_grows_and_ends_at_one(letter_capture, tmp_path, c
     ("arguments", "status", "words"),
     [
         (["nowhere", "x.glb"], 1, "not a capture"),
-        (["{walk}", "x.obj"], 2, ".splat.ply"),
+        (["{walk}", "x.doc"], 2, ".splat.ply"),
         (["{walk}", "{tmp}/missing/x.glb"], 2, "does not exist"),
         (["{walk}", "{tmp}/x.glb", "{tmp}/x.glb"], 2, "same name"),
         (["{walk}", "{tmp}/x.glb", "--voxel", "0.0005"], 1, "--voxel"),

@@ -1,7 +1,6 @@
 """A surface laid out flat, so that a picture can be put on it.
 
-The charts and their packing are xatlas' (MIT, 0.3 MB), the unwrapper of many engines: charts of one's own grown by normal
-came out with several times as many seams, and Open3D's refuses meshes that were decimated.
+The charts and their packing are xatlas' (MIT, 0.3 MB), the unwrapper of many engines.
 """
 
 from __future__ import annotations
