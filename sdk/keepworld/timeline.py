@@ -131,7 +131,7 @@ class Timeline(tuple[PlannedEvent, ...]):
 def _planned(event: Happening) -> PlannedEvent:
     if isinstance(event, PlannedEvent):
         return event
-    if not (isinstance(event, tuple) and len(event) == 2):
+    if not (isinstance(event, tuple | list) and len(event) == 2):  # a list is what JSON makes of a pair
         raise ValueError(f"an event must be a PlannedEvent or (seconds, text), got {event!r}")
     at, text = event
     return PlannedEvent(text, at=at)
