@@ -12,7 +12,7 @@ from pathlib import Path
 from keepworld import uploads, wire, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
 from keepworld.connection import Connection
-from keepworld.errors import ServerError, from_grpc
+from keepworld.errors import ServerError, UnavailableError, from_grpc
 from keepworld.feed import new_id
 from keepworld.host import Host
 from keepworld.session import AsyncSession, Opened
@@ -22,6 +22,7 @@ from keepworld.uploads import Frames, Image, Upload
 from keepworld.v1 import world_service_pb2
 
 _DEFAULT_MODEL = "diorama"
+_UPLOADS = 3  # attempts
 _PICTURE_S = 1.0  # added to the time an upload may take, for each picture
 _OPEN_FACTOR = 6  # making a world takes longer than other calls
 
@@ -239,7 +240,20 @@ async def _resume(
 
 
 async def _upload(connection: Connection, upload: Upload) -> str:
-    """Send a picture or frames, and give what the server calls them."""
+    """Send a picture or frames, and give what the server calls them.
+
+    Asked again if it is not known why it failed: a call that is refused while it still writes may end without its status.
+    """
+    for attempt in range(1, _UPLOADS + 1):
+        try:
+            return await _upload_once(connection, upload)
+        except UnavailableError as error:
+            if attempt == _UPLOADS or error.code in ("DEADLINE", "CANCELLED"):
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _upload_once(connection: Connection, upload: Upload) -> str:
     deadline_s = _OPEN_FACTOR * connection.deadline_s + _PICTURE_S * upload.num_frames
     requests = wire_world.upload(upload)
     with from_grpc():

@@ -70,6 +70,15 @@ def test_closing_ends_the_thread(address: str) -> None:
     assert "keepworld" not in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as a terminal's programs have it: those started in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_wait_and_the_session_can_still_be_used(address: str) -> None:
     with Client(address) as client, client.sessions.open("meadow", size=SIZE) as session:
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
