@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
+from keepworld import keepalive
 from keepworld.v1 import asset_service_pb2_grpc, world_service_pb2_grpc
 
 from keepworld_runtime.config import ServerConfig
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 ASSET_SERVICE = "keepworld.v1.AssetService"
 MAX_RECEIVE_BYTES = 4 << 20
-MIN_PING_MS = 10_000  # clients ping every 20 s; more often than this is refused with ENHANCE_YOUR_CALM
+MIN_PING_MS = int(keepalive.SERVER_MIN_PING_S * 1000)  # more often than this is refused with ENHANCE_YOUR_CALM
 _MAX_CALLS = 4096  # at once, streams included
 # What one connection may cost: beyond these it is refused the call, or closed.
 _BOUNDS = (

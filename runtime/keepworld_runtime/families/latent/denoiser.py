@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -40,3 +41,15 @@ class Denoiser(Protocol[PromptT]):
     def denoise(self, chunk: ChunkInput[PromptT]) -> Tensor:
         """Make the latents [1, C, T, h, w] of a chunk; equal inputs give equal latents, whatever was made before."""
         ...
+
+
+def heard(prompts: Sequence[tuple[PromptT, float]]) -> list[tuple[PromptT, float]]:
+    """Those of the prompts that have any weight.
+
+    Raises:
+        ValueError: a weight is negative, or they do not add up to 1.
+    """
+    weights = [weight for _, weight in prompts]
+    if min(weights, default=0.0) < 0 or abs(sum(weights) - 1) > 1e-6:
+        raise ValueError(f"weights of prompts must be at least 0 and add up to 1, got {weights}")
+    return [(prompt, weight) for prompt, weight in prompts if weight > 0]

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from keepworld_runtime.families.latent.denoiser import ChunkInput
+from keepworld_runtime.families.latent.denoiser import ChunkInput, heard
 from keepworld_runtime.families.worldplay_5b.config import RolloutConfig
 from keepworld_runtime.families.worldplay_5b.model import PreparedPrompt, Row, WorldPlay5B
 from keepworld_runtime.layers.attention import Geometry
@@ -200,13 +200,10 @@ def blended(prompts: Sequence[tuple[PreparedPrompt, float]]) -> PreparedPrompt:
     Raises:
         ValueError: a weight is negative, or they do not add up to 1.
     """
-    weights = [weight for _, weight in prompts]
-    if min(weights, default=0.0) < 0 or abs(sum(weights) - 1) > 1e-6:
-        raise ValueError(f"weights of prompts must be at least 0 and add up to 1, got {weights}")
-    heard = [(prompt, weight) for prompt, weight in prompts if weight > 0]
-    if len(heard) == 1:
-        return heard[0][0]
-    k = torch.cat([prompt.k for prompt, _ in heard], dim=3)
-    v = torch.cat([prompt.v for prompt, _ in heard], dim=3)
-    biases = [torch.full((1, 1, 1, prompt.k.shape[3]), math.log(weight)) for prompt, weight in heard]
+    given = heard(prompts)
+    if len(given) == 1:
+        return given[0][0]
+    k = torch.cat([prompt.k for prompt, _ in given], dim=3)
+    v = torch.cat([prompt.v for prompt, _ in given], dim=3)
+    biases = [torch.full((1, 1, 1, prompt.k.shape[3]), math.log(weight)) for prompt, weight in given]
     return PreparedPrompt(k, v, torch.cat(biases, dim=-1).to(k))

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keepworld_runtime.families.latent.denoiser import ChunkInput
+from keepworld_runtime.families.latent.denoiser import ChunkInput, heard
 from keepworld_runtime.families.worldplay_8b.config import RolloutConfig
 from keepworld_runtime.families.worldplay_8b.model import JointText, PromptStates, Row, WorldPlay8B
 from keepworld_runtime.layers.attention import Geometry
@@ -316,15 +316,3 @@ class Rollout8B:
             raise ValueError(
                 "context must not be pooled: the bidirectional model has no keys and values of it to average"
             )
-
-
-def heard(prompts: Sequence[tuple[PreparedPrompt, float]]) -> list[tuple[PreparedPrompt, float]]:
-    """Those of the prompts that have any weight.
-
-    Raises:
-        ValueError: a weight is negative, or they do not add up to 1.
-    """
-    weights = [weight for _, weight in prompts]
-    if min(weights, default=0.0) < 0 or abs(sum(weights) - 1) > 1e-6:
-        raise ValueError(f"weights of prompts must be at least 0 and add up to 1, got {weights}")
-    return [(prompt, weight) for prompt, weight in prompts if weight > 0]

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from keepworld_runtime.families.latent.denoiser import ChunkInput
+from keepworld_runtime.families.latent.denoiser import ChunkInput, heard
 from keepworld_runtime.families.worldplay_8b.config import DISTILLED, RolloutConfig
 from keepworld_runtime.families.worldplay_8b.model import JointText, Row
 from keepworld_runtime.families.worldplay_8b.plain import Plain8B
-from keepworld_runtime.families.worldplay_8b.rollout import PreparedPrompt, Rollout8B, heard
+from keepworld_runtime.families.worldplay_8b.rollout import PreparedPrompt, Rollout8B
 from keepworld_runtime.kernels.attention import sdpa
 from keepworld_runtime.layers.attention import Geometry
 from keepworld_runtime.layers.camera_rope import camera_maps
