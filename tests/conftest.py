@@ -30,3 +30,10 @@ def letter_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
 def sphere_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     """A ball of radius 0.7 m at the origin."""
     return scenes.sphere(tmp_path_factory.mktemp("sphere") / "walk", radius=0.7, views=32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests run by hand, for as long as they take."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))

@@ -87,8 +87,7 @@ class Link:
         link = cls(call, read_frame, deadline_s)
         try:
             with from_grpc():
-                with suppress(asyncio.InvalidStateError):  # ended already: reading says why
-                    await call.write(request)
+                await link._write_first(request)
                 first = await link._receive()
             if first.WhichOneof("message") != "attached":
                 raise ProtocolError("the server did not begin the stream with 'attached'")
@@ -249,6 +248,15 @@ class Link:
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+    async def _write_first(self, request: Request) -> None:
+        """Write before anything is known of the server; on a dead line even this may never end by itself."""
+        try:
+            async with asyncio.timeout(self._stall_s):
+                with suppress(asyncio.InvalidStateError):  # ended already: reading says why
+                    await self._call.write(request)
+        except TimeoutError:
+            raise StreamStalledError(f"the server took nothing for {self._stall_s:g} s") from None
 
     async def _write(self) -> None:
         while True:

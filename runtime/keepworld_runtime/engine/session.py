@@ -122,6 +122,7 @@ class Session:
         self.fence(StreamReplacedError("another stream has attached to this session"))
         self._epoch += 1
         self.attachment = Attachment(self._epoch)
+        self._acked = max(self._acked, self.next_seq)  # nobody can acknowledge what an earlier stream was sent
         self.set_pace(pace)
         return self.attachment
 

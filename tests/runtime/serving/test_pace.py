@@ -150,6 +150,20 @@ async def test_many_attachments_leave_nothing_behind():
     assert np.ptp(np.array(counts[1:]), axis=0).max() <= 3
 
 
+async def test_who_takes_over_a_paused_session_need_not_acknowledge_what_another_was_sent():
+    async with serving() as (server, stub):
+        created = await create(stub)
+        walk = Walk(stub, created)
+        await walk.attach(PAUSE)
+        sent = [frame.seq for _ in range(2) for frame in (await walk.chunk())[0]]  # all that comes without an ack
+        session = server.engine.sessions()[0]
+        await eventually(lambda: len(session.outbox) == 0)
+        other = Walk(stub, created)
+        await other.attach(PAUSE)
+        frames, _ = await other.chunk()
+    assert frames[0].seq == sent[-1] + 1
+
+
 async def test_a_flood_of_controls_is_coalesced():
     async with serving() as (_, stub):
         walk = Walk(stub, await create(stub))
