@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import grpc
 import numpy as np
-from google.protobuf import descriptor
+from google.protobuf import descriptor, message_factory
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from keepworld.v1 import asset_service_pb2, frame_pb2, session_pb2, world_service_pb2
@@ -120,22 +121,33 @@ async def _exchange(call: grpc.Any, method: descriptor.MethodDescriptor, request
                 for request in requests:
                     await ongoing.write(request)
                 await ongoing.done_writing()
-        return await _listen(ongoing) if method.server_streaming else [await ongoing]
+        if not method.server_streaming:
+            return [await ongoing]
+        is_over = not all(_is_readable(method.input_type, request) for request in requests)
+        return await _listen(ongoing, HUNG_AFTER_S if is_over else _LISTENS_S)
     finally:
         ongoing.cancel()  # else it counts among those that a connection may have at once
 
 
-async def _listen(ongoing: grpc.Any) -> list[bytes]:
-    """Read what a stream says, until it ends or goes on and on."""
+def _is_readable(kind: descriptor.Descriptor, data: bytes) -> bool:
+    try:
+        message_factory.GetMessageClass(kind).FromString(data)
+    except DecodeError:
+        return False
+    return True
+
+
+async def _listen(ongoing: grpc.Any, listens_s: float) -> list[bytes]:
+    """Read what a stream says, until it ends or goes on and on; one that must end is listened to for long."""
     replies: list[bytes] = []
     try:
         async with asyncio.timeout(HUNG_AFTER_S):
             replies.append(await ongoing.read())
-        async with asyncio.timeout(_LISTENS_S):  # health watches and streams that nobody steers say nothing for long
-            while replies[-1] is not grpc.aio.EOF and len(replies) < _READ_AT_MOST:
+        async with asyncio.timeout(listens_s):  # health watches and streams that nobody steers say nothing for long
+            while replies[-1] is not grpc.aio.EOF and (len(replies) < _READ_AT_MOST or listens_s > _LISTENS_S):
                 replies.append(await ongoing.read())
     except TimeoutError:
-        if not replies:
+        if not replies or listens_s > _LISTENS_S:
             raise
     return replies
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import IO
 
 from keepworld_runtime.engine.errors import FamilyChangedError, JournalInvalidError, SnapshotNotFoundError
@@ -89,11 +89,12 @@ class Archive:
     async def written(self, source: Session | Start) -> AsyncIterator[bytes]:
         """A session's line as far as it is whole, or what led to a snapshot, as the pieces of a file."""
         journal = self._keeper.journal
-        if isinstance(source, Session):
-            point = (await self._keeper.do(journal.line, source.id, source.line)).point
-        else:
-            point = source.point
-        pieces = await self._keeper.do(journal.written, point)
+
+        def begin() -> Iterator[bytes]:
+            point = source.point if isinstance(source, Start) else journal.line(source.id, source.line).point
+            return journal.written(point)
+
+        pieces = await self._keeper.do(begin)
         while piece := await self._keeper.do(next, pieces, b""):
             yield piece
 

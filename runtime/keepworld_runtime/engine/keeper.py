@@ -9,8 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from keepworld_runtime.engine.errors import JournalFailedError, SessionClosedError
-from keepworld_runtime.journal.journal import Journal, LineGoneError
+from keepworld_runtime.engine.errors import JournalFailedError, SessionClosedError, SnapshotNotFoundError
+from keepworld_runtime.journal.journal import Journal, LineGoneError, PointGoneError
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Keeper:
 
         Raises:
             SessionClosedError: it was asked of a session that has been closed.
+            SnapshotNotFoundError: it was asked of a snapshot that has been deleted meanwhile.
             JournalFailedError: the disk did not take it, or does not give it back.
         """
         loop = asyncio.get_running_loop()
@@ -57,6 +58,8 @@ async def _translated(done: asyncio.Future[T]) -> T:
         return await done
     except LineGoneError:
         raise SessionClosedError("this session has been closed") from None
+    except PointGoneError:
+        raise SnapshotNotFoundError("the snapshot has been deleted") from None
     except (sqlite3.Error, OSError) as error:
         logger.error("the journal failed: %s", error)
         raise JournalFailedError("the server could not write its journal, or read it", retry_s=5.0) from None

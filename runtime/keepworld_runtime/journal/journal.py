@@ -32,6 +32,10 @@ class LineGoneError(Exception):
     """A line that a session does not have, or not any more."""
 
 
+class PointGoneError(Exception):
+    """A point that was collected, because nothing pointed at it any more."""
+
+
 class Journal:
     """All that a server must not lose. Used by one thread at a time.
 
@@ -62,7 +66,11 @@ class Journal:
             return self._begin(data)
 
     def origin(self, point: Point) -> Origin:
-        """What a world was opened with."""
+        """What a world was opened with.
+
+        Raises:
+            PointGoneError: nothing pointed at it any more.
+        """
         return specs.decode(self._origin(point.world), self.blobs)
 
     def commit(self, session_id: str, line: int, made: Made) -> bytes:
@@ -115,15 +123,24 @@ class Journal:
         return [bytes(digest) for (digest,) in rows]
 
     def state(self, point: Point) -> WorldState | None:
-        """The world's state at a point; None: it has not begun."""
+        """The world's state at a point; None: it has not begun.
+
+        Raises:
+            PointGoneError: nothing pointed at it any more.
+        """
         if point.chunk is None:
+            self._origin(point.world)
             return None
         (body,) = self._bodies(point, point.chunks - 1)
         parts = {name: self.blobs.get(digest) for name, digest in self._table(point).items()}
         return WorldState(head=record.decode(body).head, parts=parts)
 
     def written(self, point: Point) -> Iterator[bytes]:
-        """All that led to a point, as the pieces of a file."""
+        """All that led to a point, as the pieces of a file.
+
+        Raises:
+            PointGoneError: nothing points at it any more.
+        """
         return file.write(self._origin(point.world), self._bodies(point, 0), self.digest(point), self.blobs)
 
     def take(self, walk: file.Walk) -> Point:
@@ -301,11 +318,15 @@ class Journal:
         )
 
     def _origin(self, world: int) -> bytes:
-        (data,) = self._db.execute("SELECT origin FROM worlds WHERE id = ?", (world,)).fetchone()
-        return bytes(data)
+        found = self._db.execute("SELECT origin FROM worlds WHERE id = ?", (world,)).fetchone()
+        if found is None:
+            raise PointGoneError
+        return bytes(found[0])
 
     def _bodies(self, point: Point, first: int) -> list[bytes]:
-        rows = self._db.execute(BODIES, (point.chunk, first))
+        rows = self._db.execute(BODIES, (point.chunk, first)).fetchall()
+        if len(rows) < point.chunks - first:
+            raise PointGoneError
         return [bytes(body) for (body,) in rows]
 
     def _table(self, point: Point) -> dict[str, str]:

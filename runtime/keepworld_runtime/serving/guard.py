@@ -123,8 +123,6 @@ class Guard(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Any) -> Any:
             if rule.streams:
                 self._quotas.check_draw(key)
-                # gRPC cannot end a call whose first write, which takes these along, has been cut off.
-                await context.send_initial_metadata(())
             if not isinstance(request, Message):
                 return await self._answer(behaviour, request, context, rule, key)
             self._tenancy.translate(request, key)

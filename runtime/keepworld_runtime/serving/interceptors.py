@@ -33,7 +33,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of a call."""
         handler: Any = await continuation(handler_call_details)  # Any: what kind it is, its attributes say
-        return None if handler is None else with_behaviour(handler, _answering)
+        if handler is None:
+            return None
+        return with_behaviour(handler, lambda behaviour: _answering(behaviour, writes=handler.response_streaming))
 
 
 def with_behaviour(handler: Any, change: Callable[[Behaviour], Behaviour]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -77,9 +79,12 @@ def status_of(error: RequestError) -> status_pb2.Status:
     return status
 
 
-def _answering(behaviour: Behaviour) -> Behaviour:
+def _answering(behaviour: Behaviour, *, writes: bool) -> Behaviour:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
+            if writes:
+                # Else the first write takes these along, and a call whose first write is cut off can never be ended.
+                await context.send_initial_metadata(())
             return await behaviour(request, context)
         except RequestError as error:
             await abort(context, error)

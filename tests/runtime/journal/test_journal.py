@@ -8,7 +8,7 @@ import pytest
 from keepworld_runtime.families.family import Clip, WorldSpec
 from keepworld_runtime.journal import record
 from keepworld_runtime.journal.blobs import MemoryBlobs, StoredBlobs, name_of
-from keepworld_runtime.journal.journal import LineGoneError
+from keepworld_runtime.journal.journal import LineGoneError, PointGoneError
 from keepworld_runtime.journal.record import Parts
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import Waiting
@@ -220,3 +220,16 @@ def test_a_journal_in_memory_has_a_bound():
         blobs.put(b"abc")
     blobs.remove([name])
     blobs.put(b"abc")
+
+
+@pytest.mark.parametrize("chunks", [0, 3])
+def test_what_led_to_a_snapshot_that_was_forgotten_is_gone_and_said_so(tmp_path, chunks):
+    journal = opened(tmp_path)
+    walked(journal, 3)
+    kept = journal.add_snapshot(journal.at(journal.line("s", 1).point, chunks), "", 9)
+    journal.remove_session("s")
+    assert b"".join(journal.written(kept.point))
+    journal.remove_snapshot(kept.id)
+    for ask in (journal.origin, journal.state, journal.written):
+        with pytest.raises(PointGoneError):
+            ask(kept.point)

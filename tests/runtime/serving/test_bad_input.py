@@ -1,5 +1,6 @@
 """The table of bad input: each row is refused with a status or a Refusal that names the field, and the server goes on."""
 
+import asyncio
 import math
 import uuid
 
@@ -7,7 +8,7 @@ import grpc
 import pytest
 from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
 
-from tests.runtime.serving.client import AS_FAST, RAW, Walk, create, error_info, script, serving, violation
+from tests.runtime.serving.client import AS_FAST, RAW, WITHIN_S, Walk, create, error_info, script, serving, violation
 
 NAN, INF = math.nan, math.inf
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
@@ -205,3 +206,20 @@ async def test_a_message_of_more_than_4_mb_is_refused():
             await create(stub, "x" * (5 << 20), request_id=str(uuid.uuid4()))
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await create(stub)).token
+
+
+async def test_a_stream_that_is_refused_while_its_first_answer_is_on_its_way_ends_all_the_same():
+    """gRPC cannot end a call whose first write was cut off half way: the stream would stand open for ever."""
+    async with serving() as (server, stub), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        for _ in range(60):
+            created = await create(stub)
+            attach = _attach(session_id=created.session.session_id, token=created.token)
+            call = channel.stream_stream("/keepworld.v1.WorldService/StreamSession")()
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                async with asyncio.timeout(WITHIN_S):
+                    await call.write(world_service_pb2.StreamSessionRequest(**attach).SerializeToString())
+                    await call.write(b"\xff\xff")
+                    while await call.read() is not grpc.aio.EOF:
+                        pass
+            assert refused.value.code() == INVALID
+            server.engine.close(server.engine.session(created.session.session_id, created.token))
