@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from keepworld_exporters.formats import (
@@ -21,6 +22,7 @@ from keepworld_exporters.formats import (
     obj,
     pcd,
     points_ply,
+    sog,
     splat,
     splat_glb,
     splat_ply,
@@ -84,7 +86,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".compressed.ply": _splats(
             lambda s, about: compressed_ply.encode(s, comments(about)), compressed_ply.decode, "opencv"
         ),
-        ".spz": _splats(lambda s, about: spz.encode(s), spz.decode, "gltf", fixed=True),
+        ".spz": _splats(spz.encode, spz.decode, "gltf", fixed=True),
+        ".v4.spz": _splats(partial(spz.encode, version=4), spz.decode, "gltf", fixed=True),
+        ".sog": _splats(sog.encode, sog.decode, "opencv"),
         ".splat": _splats(lambda s, about: splat.encode(s), splat.decode, "opencv"),
         ".splat.glb": _splats(splat_glb.encode, splat_glb.decode, "gltf", fixed=True),
         ".splat.usda": _splats(splat_usd.encode, splat_usd.decode, "gltf", fixed=True),

@@ -13,6 +13,17 @@ from keepworld_exporters.formats.picture import MAX_SIDE
 from keepworld_exporters.scene import Mesh, Points, Shot, Splats
 
 _UNIT = 1e-4  # quaternions further than this from unit length are made so
+_MOST_PACKED, _FREE = 64, 1 << 20  # how many times smaller packed scenes are at most, and what is unpacked in any case
+
+
+def check_unpacked(size: int, data: bytes, claim: str) -> None:
+    """Refuse what would unpack to more bytes than a scene in so few can be: a bomb.
+
+    Raises:
+        ValueError: it would; the message begins with the claim.
+    """
+    if size > len(data) * _MOST_PACKED + _FREE:
+        raise ValueError(f"{claim}, {size} bytes unpacked: more than {len(data)} bytes can hold")
 
 
 def checked_splats(

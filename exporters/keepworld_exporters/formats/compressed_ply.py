@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from keepworld_exporters.formats import ply
 from keepworld_exporters.formats.checks import checked_splats
 from keepworld_exporters.formats.harmonics import BANDS, SH_C0
+from keepworld_exporters.formats.palettes import morton_order
 from keepworld_exporters.scene import Splats
 
 CHUNK = 256
@@ -86,19 +87,6 @@ def decode(data: bytes) -> Splats:
             sh0=(_between(rows[:, 12:18], shown[:, :3]) - 0.5) / SH_C0,
             shN=_harmonics(tables.get("sh"), count),
         )
-
-
-def morton_order(means: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The order [N] of places along a Morton curve of 10 bits an axis."""
-    if not len(means):
-        return np.zeros(0, np.int64)
-    low, high = means.min(0).astype(np.float64), means.max(0).astype(np.float64)
-    cells = ((means - low) / np.where(high > low, high - low, 1) * 1023).astype(np.uint32)
-    codes = np.zeros(len(means), np.uint32)
-    for bit in range(10):
-        for axis in range(3):
-            codes |= ((cells[:, axis] >> np.uint32(bit)) & np.uint32(1)) << np.uint32(3 * bit + axis)
-    return np.argsort(codes, kind="stable")
 
 
 def _grouped(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keepworld_exporters.formats import usd
+from keepworld_exporters.formats import archive, usd
 from keepworld_exporters.formats.checks import checked_mesh
 from keepworld_exporters.formats.glb import linear_from_srgb, srgb_from_linear
 from keepworld_exporters.formats.picture import decode_picture, encode_png, flip_v
@@ -18,6 +18,7 @@ from keepworld_exporters.scene import Mesh
 
 TEXTURE = "texture.png"
 _STAGE = "world.usda"
+_ALIGNMENT = 64  # of the files in a USDZ archive
 
 
 def encode(mesh: Mesh, about: Mapping[str, object] | None = None, *, texture: str | None = None) -> bytes:
@@ -53,8 +54,9 @@ def encode(mesh: Mesh, about: Mapping[str, object] | None = None, *, texture: st
 def encode_archive(mesh: Mesh, about: Mapping[str, object] | None = None) -> bytes:
     """Turn a mesh, and its texture if it has one, into an archive."""
     if mesh.texture is None or mesh.uvs is None:
-        return usd.pack({_STAGE: encode(mesh, about)})
-    return usd.pack({_STAGE: encode(mesh, about, texture=TEXTURE), TEXTURE: encode_png(mesh.texture)})
+        return archive.pack({_STAGE: encode(mesh, about)}, alignment=_ALIGNMENT)
+    files = {_STAGE: encode(mesh, about, texture=TEXTURE), TEXTURE: encode_png(mesh.texture)}
+    return archive.pack(files, alignment=_ALIGNMENT)
 
 
 def decode(data: bytes) -> Mesh:
@@ -91,7 +93,7 @@ def decode_archive(data: bytes) -> Mesh:
     Raises:
         ValueError: damaged, or of another kind.
     """
-    files = usd.unpack(data)
+    files = archive.unpack(data, "USDZ", packed=False)
     first = next(iter(files), "")
     if not first.endswith((".usda", ".usd", ".usdc")):
         raise ValueError("a USDZ archive begins with its stage")

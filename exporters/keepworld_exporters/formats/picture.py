@@ -1,4 +1,4 @@
-"""Textures to PNG and back, bounded by what their header says before a pixel is decoded."""
+"""Textures as PNG, and packed numbers as WebP, and back; bounded by what their header says before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,32 @@ def encode_png(texture: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(texture).save(file, "PNG", compress_level=6)
     return file.getvalue()
+
+
+def encode_pixels(pixels: NDArray[np.uint8]) -> bytes:
+    """Numbers [H, W, 4] as a lossless WebP, those of pixels that would not be seen included."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, exact=True, quality=80, method=4)
+    return file.getvalue()
+
+
+def decode_pixels(data: bytes, *, most: int) -> NDArray[np.uint8]:
+    """The numbers [H, W, 4] of a WebP or PNG of at most so many pixels.
+
+    Raises:
+        ValueError: neither, damaged, or larger.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP", "PNG"]) as picture:
+            if picture.width * picture.height > most:
+                raise ValueError(f"a picture is {picture.width} x {picture.height}, wanted at most {most} pixels")
+            return np.asarray(picture.convert("RGBA"))
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"not a WebP or PNG picture that can be read: {error}") from error
 
 
 def decode_picture(data: bytes) -> NDArray[np.uint8]:

@@ -1,35 +1,45 @@
-"""``.spz``: Niantic's packed splats, version 3, about 20 bytes a splat; version 2 is read as well.
+"""``.spz``: Niantic's packed splats, about 20 bytes a splat; version 3, or 4 by the suffix ``.v4.spz``; 2 is read as well.
 
-A gzip stream of a header of 16 bytes and then, each for all splats: places (24 bits with 12 behind the point, fewer for worlds
-beyond 2048 units), opacities, colours, scales (1/16 of a logarithm), quaternions (the three smallest, 10 bits each), harmonics
-(by default 5 bits of the first degree and 4 of the others, as Niantic writes them). The axes are x right, y up, z back.
-Source: the format's text and reader, github.com/nianticlabs/spz.
+A header and then, each for all splats: places (24 bits with 12 behind the point, fewer for worlds beyond 2048 units), opacities,
+colours, scales (1/16 of a logarithm), quaternions (the three smallest, 10 bits each), harmonics (by default 5 bits of the first
+degree and 4 of the others, as Niantic writes them). The axes are x right, y up, z back. How they lie in a file is
+`spz_container`'s business. Source: the format's text and reader, github.com/nianticlabs/spz.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keepworld_exporters.formats import spz_container
 from keepworld_exporters.formats.checks import checked_splats
 from keepworld_exporters.formats.harmonics import BANDS
 from keepworld_exporters.scene import Splats
 
-_MAGIC, _HEADER = 0x5053474E, struct.Struct("<IIIBBBB")
 _ANTIALIASED = 1
-_GZIP = 31  # zlib's name for a gzip stream with the largest window
-_MOST_DEFLATED = 1032  # deflate cannot make anything smaller than this many times
 _MAX_BITS = 12
 _COLOUR_SCALE = 0.15
 _LARGEST = np.sqrt(0.5)  # what the second largest of a unit quaternion's numbers can be
 _STEPS = 511
 
 
-def encode(splats: Splats, *, sh1_bits: int = 5, rest_bits: int = 4) -> bytes:
-    """Turn splats into a file; the bits are those kept of the harmonics of degree 1, and of the higher ones, at most 8.
+def encode(
+    splats: Splats,
+    about: Mapping[str, object] | None = None,
+    *,
+    version: int = 3,
+    sh1_bits: int = 5,
+    rest_bits: int = 4,
+) -> bytes:
+    """Turn splats into a file.
+
+    Args:
+        splats: what to write.
+        about: what the file says about itself, for which version 3 has no place.
+        version: 3, which every reader knows, or 4, whose parts are packed with zstd.
+        sh1_bits, rest_bits: those kept of the harmonics of degree 1, and of the higher ones, at most 8.
 
     Raises:
         ValueError: places lie beyond 2^23 units.
@@ -48,52 +58,37 @@ def encode(splats: Splats, *, sh1_bits: int = 5, rest_bits: int = 4) -> bytes:
         step = 1 << (8 - kept)
         whole = np.round(splats.shN[:, low:high].astype(np.float64) * 128) + 128
         harmonics[:, low:high] = np.clip(np.floor((whole + step // 2) / step) * step, 0, 255)
-    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)  # its header has no time and no name in it
-    header = _HEADER.pack(_MAGIC, 3, count, BANDS.index(bands), bits, _ANTIALIASED if splats.antialiased else 0, 0)
     places = fixed.view(np.uint8).reshape(count, 3, 4)[:, :, :3]
     parts = (places, opacities, colours, scales, _pack_quats(splats.quats), harmonics)
-    return packer.compress(b"".join([header, *(part.tobytes() for part in parts)])) + packer.flush()
+    header = spz_container.Header(
+        version=version,
+        count=count,
+        degree=BANDS.index(bands),
+        bits=bits,
+        flags=_ANTIALIASED if splats.antialiased else 0,
+    )
+    return spz_container.pack(header, [part.tobytes() for part in parts], about or {})
 
 
 def decode(data: bytes) -> Splats:
-    """Read a file of version 2 or 3.
+    """Read a file of version 2 to 4; harmonics of degree 4 are left out.
 
     Raises:
         ValueError: damaged, of another version, or larger unpacked than anything its size can hold.
     """
-    unpacker = zlib.decompressobj(_GZIP)
-    try:
-        head = unpacker.decompress(data, _HEADER.size)
-        if len(head) < _HEADER.size:
-            raise ValueError("not an SPZ file, or one that is cut off: it has no whole header")
-        magic, version, count, degree, bits, flags, _ = _HEADER.unpack(head)
-        if magic != _MAGIC or version not in (2, 3) or degree > 3 or bits > 23:
-            raise ValueError(
-                f"SPZ files of version 2 and 3 and degree 0 to 3 are read, this one says {version} and {degree}"
-            )
-        bands = BANDS[degree]
-        sizes = (9, 1, 3, 3, 4 if version == 3 else 3, 3 * bands)
-        total = count * sum(sizes)
-        if total > len(data) * _MOST_DEFLATED:
-            raise ValueError(f"the SPZ header claims {count} splats, more than {len(data)} bytes can hold")
-        body = unpacker.decompress(unpacker.unconsumed_tail, total + 1)
-    except zlib.error as error:
-        raise ValueError(f"not an SPZ file, or a damaged one: {error}") from error
-    if len(body) != total or not unpacker.eof or unpacker.unused_data:
-        raise ValueError(f"the SPZ header claims {count} splats, of which the file does not hold just as many")
-    starts = np.cumsum([0, *(count * size for size in sizes)])
-    parts = [np.frombuffer(body, np.uint8, count * size, start) for size, start in zip(sizes, starts, strict=False)]
-    places, opacities, colours, scales, quats, harmonics = parts
+    header, unpacked = spz_container.unpack(data)
+    count, bands = header.count, BANDS[min(header.degree, 3)]
+    places, opacities, colours, scales, quats, harmonics = (np.frombuffer(part, np.uint8) for part in unpacked)
     fixed = np.zeros((count, 3, 4), np.uint8)
     fixed[:, :, 1:] = places.reshape(count, 3, 3)
     return checked_splats(
-        means=(fixed.view("<i4")[:, :, 0] >> 8) / 2.0**bits,
-        quats=_unpack_quats(quats.reshape(count, -1)),
+        means=(fixed.view("<i4")[:, :, 0] >> 8) / 2.0**header.bits,
+        quats=_unpack_quats(quats.reshape(count, header.row_sizes[4])),
         scales=np.exp(scales.reshape(count, 3) / 16.0 - 10),
         opacities=opacities / 255.0,
         sh0=(colours.reshape(count, 3) / 255.0 - 0.5) / _COLOUR_SCALE,
-        shN=(harmonics.reshape(count, bands, 3).astype(np.float32) - 128) / 128,
-        antialiased=bool(flags & _ANTIALIASED),
+        shN=(harmonics.reshape(count, header.row_sizes[5] // 3, 3)[:, :bands].astype(np.float32) - 128) / 128,
+        antialiased=bool(header.flags & _ANTIALIASED),
     )
 
 

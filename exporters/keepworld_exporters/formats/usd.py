@@ -1,26 +1,18 @@
-"""USD as text, as far as scenes need it: a stage of one prim, arrays out and in, and the archive of a stage with its textures.
+"""USD as text, as far as scenes need it: a stage of one prim, arrays out and in.
 
-The stage is y up and in metres, USD's own habit. Source: the OpenUSD text (crate-less) grammar and the USDZ archive's text: a zip
-of files stored as they are, each beginning at a multiple of 64 bytes.
+The stage is y up and in metres, USD's own habit. Source: the OpenUSD text (crate-less) grammar.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import struct
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_exporters.formats.ply import comments, one_line
-
-_ALIGNMENT = 64
-_LOCAL_HEADER = 30
-_MADE_ON = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a time of the day would make two exports differ
 
 
 def stage(prim: str, about: Mapping[str, object], *, shots: int = 0) -> bytes:
@@ -88,33 +80,3 @@ def decode_text(data: bytes) -> str:
     if not text.rstrip().endswith("\n}"):
         raise ValueError("the USD file is cut off: its last prim does not end")
     return text
-
-
-def pack(files: Mapping[str, bytes]) -> bytes:
-    """A USDZ archive; the stage has to be the first of its files."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, _MADE_ON)
-            missing = -(archive.tell() + _LOCAL_HEADER + len(name.encode()) + 4) % _ALIGNMENT
-            entry.extra = struct.pack("<HH", 0x1986, missing) + b"\0" * missing
-            zipped.writestr(entry, data)
-    return archive.getvalue()
-
-
-def unpack(data: bytes) -> dict[str, bytes]:
-    """The files of a USDZ archive. Nothing is unpacked to disk, whatever the names say.
-
-    Raises:
-        ValueError: no archive, or with files that are packed, as USDZ forbids: they might unpack to anything.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as zipped:
-            entries = zipped.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-                raise ValueError("the files of a USDZ archive must be stored as they are, neither packed nor locked")
-            if sum(entry.file_size for entry in entries) > len(data):
-                raise ValueError("the USDZ archive claims more than it holds")
-            return {entry.filename: zipped.read(entry) for entry in entries}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, struct.error) as error:
-        raise ValueError(f"not a USDZ archive, or a damaged one: {error}") from error

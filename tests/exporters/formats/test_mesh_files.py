@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
-from keepworld_exporters.formats import FORMATS, encode, encode_files, mesh_usd, obj, usd
+from keepworld_exporters.formats import FORMATS, archive, encode, encode_files, mesh_usd, obj
 from keepworld_exporters.formats.picture import decode_picture, encode_png
 
 from tests.exporters.formats.made import assert_same, some_splats, tetrahedron
@@ -117,25 +117,25 @@ def test_a_glb_of_splats_says_so_when_read_as_a_mesh():
 
 def test_every_file_of_an_archive_begins_at_a_multiple_of_64_bytes():
     data = mesh_usd.encode_archive(tetrahedron(textured=True))
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.infolist():
+    with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+        for entry in zipped.infolist():
             name, extra = struct.unpack_from("<HH", data, entry.header_offset + 26)
             assert (entry.header_offset + 30 + name + extra) % 64 == 0 and entry.compress_type == zipfile.ZIP_STORED
 
 
 def test_a_zip_bomb_is_refused():
     bomb = io.BytesIO()
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("world.usda", b"#usda 1.0\n" + bytes(20_000_000))
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("world.usda", b"#usda 1.0\n" + bytes(20_000_000))
     with pytest.raises(ValueError, match="stored as they are"):
-        usd.unpack(bomb.getvalue())
+        archive.unpack(bomb.getvalue(), "USDZ", packed=False)
 
 
 def test_names_that_lead_elsewhere_write_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stage = mesh_usd.encode(tetrahedron())
-    archive = usd.pack({"../../world.usda": stage, "/etc/passwd": b"x"})
-    assert len(mesh_usd.decode_archive(archive).faces) == 4
+    hostile = archive.pack({"../../world.usda": stage, "/etc/passwd": b"x"})
+    assert len(mesh_usd.decode_archive(hostile).faces) == 4
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,8 @@ import gsply
 import numpy as np
 import plyfile
 import pytest
-from keepworld_exporters.formats import compressed_ply, splat, splat_glb, splat_ply, spz
+from keepworld_exporters.formats import compressed_ply, sog, splat, splat_glb, splat_ply, splat_usd, spz
+from keepworld_exporters.formats.palettes import morton_order
 from keepworld_exporters.rasterize.cpu import render_splats
 
 from tests.exporters.formats.made import assert_same, some_splats
@@ -39,6 +40,11 @@ def test_spz_keeps_what_its_text_says(bands):
     if bands:
         assert np.abs(back.shN[:, :3] - splats.shN[:, :3]).max() <= (4 + 0.5) / 128 + 1e-6  # 5 bits
         assert np.abs(back.shN - splats.shN).max() <= (8 + 0.5) / 128 + 1e-6  # 4 bits
+
+
+def test_both_versions_of_spz_hold_the_same_splats():
+    splats = some_splats()
+    assert_same(spz.decode(spz.encode(splats, version=4)), spz.decode(spz.encode(splats)))
 
 
 def test_spz_with_all_bits_keeps_harmonics_to_half_a_step():
@@ -72,7 +78,7 @@ def test_splat_keeps_bytes():
 @pytest.mark.parametrize("count", [1, 256, 700])
 def test_a_compressed_ply_keeps_what_its_chunks_allow(bands, count):
     given = some_splats(count, bands)
-    order = compressed_ply.morton_order(given.means)
+    order = morton_order(given.means)
     back = compressed_ply.decode(compressed_ply.encode(given))
     assert sorted(order) == list(range(count))
     extent = np.ptp(given.means, axis=0).max()
@@ -84,6 +90,36 @@ def test_a_compressed_ply_keeps_what_its_chunks_allow(bands, count):
     assert angles(back.quats, given.quats[order]).max() <= 0.006
     if bands:
         assert np.abs(back.shN - given.shN[order]).max() <= 4 / 256 + 1e-6
+
+
+@BANDS
+@pytest.mark.parametrize("count", [1, 17, 700])
+def test_sog_keeps_what_its_pictures_hold(bands, count):
+    given = some_splats(count, bands)
+    order = morton_order(given.means)
+    back = sog.decode(sog.encode(given))
+    steps = (np.log1p(np.abs(given.means)).max() * 2) / 65535  # of a place's logarithm
+    assert np.abs(back.means - given.means[order]).max() <= steps * (1 + np.abs(given.means).max())
+    assert np.abs(back.opacities - given.opacities[order]).max() <= 0.5 / 255 + 1e-6
+    assert angles(back.quats, given.quats[order]).max() <= 0.016  # 127 steps to 0.7071, three of them
+    # 256 chosen numbers stand for many: never further apart than as many even ones would be.
+    logs = np.log(given.scales[order])
+    assert np.abs(np.log(back.scales) - logs).max() <= np.ptp(logs) / 127 + 1e-5
+    assert np.abs(back.sh0 - given.sh0[order]).max() <= np.ptp(given.sh0) / 127 + 1e-5
+    if bands:  # and so few splats have a row of the palette each
+        assert np.abs(back.shN - given.shN[order]).max() <= np.ptp(given.shN) / 127 + 1e-6
+
+
+def test_a_sog_of_many_splats_shares_its_harmonics():
+    """Twenty kinds of splat, a little noise: a palette finds the kinds, and what is left is the noise."""
+    rng = np.random.default_rng(6)
+    given = some_splats(6000, 8)
+    kinds = rng.normal(size=(20, 8, 3)).astype(np.float32)
+    given.shN[:] = kinds[rng.integers(0, 20, 6000)] + rng.normal(scale=0.01, size=(6000, 8, 3))
+    data = sog.encode(given)
+    assert data == sog.encode(given)
+    error = sog.decode(data).shN - given.shN[morton_order(given.means)]
+    assert np.sqrt((error**2).mean()) < 0.012
 
 
 @BANDS
@@ -100,9 +136,10 @@ def test_gsply_reads_our_ply_as_we_wrote_it(bands, tmp_path):
 
 
 @BANDS
-def test_gsply_reads_our_spz_as_we_do(bands, tmp_path):
+@pytest.mark.parametrize("version", [3, 4])
+def test_gsply_reads_our_spz_as_we_do(bands, version, tmp_path):
     splats = some_splats(bands=bands)
-    (tmp_path / "x.spz").write_bytes(spz.encode(splats))
+    (tmp_path / "x.spz").write_bytes(spz.encode(splats, {"prompt": "a garden"}, version=version))
     ours, theirs = spz.decode(spz.encode(splats)), gsply.read_spz(tmp_path / "x.spz")
     np.testing.assert_allclose(theirs.means, ours.means, atol=1e-6)
     assert angles(theirs.quats, ours.quats).max() < 1e-3
@@ -114,7 +151,8 @@ def test_gsply_reads_our_spz_as_we_do(bands, tmp_path):
 
 
 @BANDS
-def test_we_read_gsplys_spz(bands, tmp_path):
+@pytest.mark.parametrize("version", [3, 4])
+def test_we_read_gsplys_spz(bands, version, tmp_path):
     splats = some_splats(bands=bands)
     gsply.write_spz(
         tmp_path / "x.spz",
@@ -122,7 +160,7 @@ def test_we_read_gsplys_spz(bands, tmp_path):
             means=splats.means, scales=np.log(splats.scales), quats=splats.quats,
             opacities=np.log(splats.opacities / (1 - splats.opacities)), sh0=splats.sh0, shN=splats.shN,
         ),
-        version=3,
+        version=version,
     )  # fmt: skip
     back = spz.decode((tmp_path / "x.spz").read_bytes())
     assert np.abs(back.means - splats.means).max() <= 1 / 4096
@@ -164,14 +202,16 @@ def test_a_ply_of_another_order_and_degree_is_read(tmp_path):
     np.testing.assert_allclose(back.shN, splats.shN, atol=1e-6)
 
 
-@pytest.mark.parametrize("module", [splat_ply, spz, splat_glb])
+@pytest.mark.parametrize("module", [splat_ply, spz, splat_glb, sog, splat_usd])
 def test_antialiased_training_is_told(module):
     splats = replace(some_splats(), antialiased=True)
     assert module.decode(module.encode(splats)).antialiased
     assert not module.decode(module.encode(some_splats())).antialiased
 
 
-@pytest.mark.parametrize(("module", "least"), [(splat_ply, 80), (splat_glb, 80), (spz, 32), (compressed_ply, 32)])
+@pytest.mark.parametrize(
+    ("module", "least"), [(splat_ply, 80), (splat_glb, 80), (spz, 32), (compressed_ply, 32), (sog, 32)]
+)
 def test_a_picture_of_the_file_is_a_picture_of_the_model(module, least):
     """PSNR of what is drawn; the packed formats' loss is theirs, measured on a denser scene than this at 31 dB and more."""
     splats = some_splats(400, 8)
