@@ -124,6 +124,11 @@ async def soak(port: int, process: psutil.Process, *, sessions: int, chunks: int
     return found
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 async def run(minutes: float, sessions: int) -> int:
     """Soak a server of its own, and print what came of it."""
     told = families.GradientFamily.capabilities
@@ -131,7 +136,7 @@ async def run(minutes: float, sessions: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         async with server_process("--journal", str(Path(folder) / "journal")) as (port, process):
             found = await soak(port, process, sessions=sessions, chunks=chunks)
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+            size = size_of(Path(folder))
     last = found.samples[-1]
     print(
         f"{sessions} sessions, {chunks} chunks each in {last.seconds / 60:.1f} min; {found.frames} frames, all as due"

@@ -24,6 +24,7 @@ from keepworld_runtime.engine.errors import (
     UnknownFamilyError,
 )
 from keepworld_runtime.engine.events import EventTimeline
+from keepworld_runtime.engine.fairness import Shares
 from keepworld_runtime.engine.group import WorkerGroup
 from keepworld_runtime.engine.keeper import Keeper
 from keepworld_runtime.engine.limits import Limits
@@ -53,6 +54,7 @@ class Engine:
         limits: bounds on sessions.
         chunk_floor_s: no chunk is given up before this.
         warm_s: how long one of a family's first chunks may take.
+        tenant_of: whose session of this id is; all are one tenant's where nobody says.
         clock: monotonic seconds.
     """
 
@@ -65,6 +67,7 @@ class Engine:
         *,
         chunk_floor_s: float = 20.0,
         warm_s: float = 1800.0,
+        tenant_of: Callable[[str], str | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.families = families
@@ -74,6 +77,7 @@ class Engine:
         self._keeper = Keeper(journal)
         self._clock = clock
         self._costs = ChunkCosts()
+        self._shares = Shares(tenant_of)
         self._drawing = Drawing(
             group, self._keeper, self._costs, self._fail, chunk_floor_s=chunk_floor_s, warm_s=warm_s, clock=clock
         )
@@ -296,15 +300,26 @@ class Engine:
             if not session.attachment and now_s - session.idle_since_s >= self.limits.idle_s:
                 logger.info("session idle session=%s", session.id)
                 self.close(session)
-        turns = [turn for session in self.sessions() if (turn := session.turn(now_s, self._costs))]
-        choice = choose([] if self._is_draining else turns, now_s)
+        given_s = self._shares.given_s
+        turns = [turn for each in self.sessions() if (turn := each.turn(now_s, self._costs, given_s(each.id)))]
+        choice = choose([] if self._is_draining else turns, now_s, self._shares.owed_s)
         if choice.key is not None:
-            await self._drawing.serve(choice.key)
+            await self._serve(choice.key, others_wait=not all(turn.is_realtime for turn in turns))
             return
         if self._is_draining:
             self._resting.set()
         leases_s = (s.idle_since_s + self.limits.idle_s for s in self._sessions.values() if not s.attachment)
         await self._wait_until(min(choice.wake_s, *leases_s, math.inf))
+
+    async def _serve(self, session: Session, *, others_wait: bool) -> None:
+        """Have a session's next chunk drawn, and count what it took."""
+        is_realtime, started_s = session.pace.mode is PaceMode.REALTIME, self._clock()
+        await self._drawing.serve(session)
+        took_s = self._clock() - started_s
+        if not is_realtime:
+            self._shares.give(session.id, took_s)
+        elif others_wait:
+            self._shares.keep_waiting(took_s)
 
     async def _wait_until(self, time_s: float) -> None:
         try:

@@ -1,8 +1,9 @@
 """Whose chunk the worker draws next.
 
-One worker draws for all, a chunk at a time, and a chunk cannot be interrupted. Earliest deadline first: a realtime session's
-deadline is when its next frame must be shown; any other's is when it became ready plus the length of a chunk, so that all
-take turns. Realtime chunks are begun as late as their deadlines allow, so that controls are fresh.
+One worker draws for all, a chunk at a time, and a chunk cannot be interrupted. A realtime session's deadline is when its next
+frame must be shown, and the earliest goes first, as late as the deadlines allow, so that controls are fresh. What they leave is
+shared between tenants: the next is of the tenant that has been given least, however many sessions each has. A tenant's
+sessions take turns: theirs is a deadline too, when each became ready plus the length of a chunk.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ class Turn(Generic[Key]):
         deadline_s: when its next frame must be there.
         chunk_s: how long drawing is expected to take.
         is_realtime: whether it keeps to the clock, and so should be drawn late rather than early.
+        given_s: what its tenant has been given beside that; counts where it is not realtime.
     """
 
     key: Key
     deadline_s: float
     chunk_s: float
     is_realtime: bool
+    given_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,15 @@ class Choice(Generic[Key]):
     wake_s: float = math.inf
 
 
-def choose(turns: Iterable[Turn[Key]], now_s: float) -> Choice[Key]:
-    """Choose whose chunk is drawn next."""
+def choose(turns: Iterable[Turn[Key]], now_s: float, owed_s: float = 0.0) -> Choice[Key]:
+    """Choose whose chunk is drawn next; `owed_s` is what is owed to those that are not realtime, whatever was promised."""
     ordered = sorted(turns, key=lambda turn: turn.deadline_s)
     realtime = [turn for turn in ordered if turn.is_realtime]
     waiting = [turn for turn in ordered if not turn.is_realtime]
     latest_s = latest_start(realtime)
     if waiting:
-        first = waiting[0]
-        is_overdue = first.deadline_s <= now_s and (not realtime or first.deadline_s <= realtime[0].deadline_s)
-        if is_overdue or now_s + first.chunk_s <= latest_s:
+        first = min(waiting, key=lambda turn: turn.given_s)
+        if now_s + first.chunk_s <= latest_s or owed_s >= first.chunk_s:
             return Choice(first.key)
         # The waiting chunk would make a realtime one late: that goes first, early by no more than the waiting one takes.
         return Choice(realtime[0].key)

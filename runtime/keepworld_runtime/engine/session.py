@@ -221,8 +221,8 @@ class Session:
 
     # How it is made
 
-    def turn(self, now_s: float, costs: ChunkCosts) -> Turn[Session] | None:
-        """Its place in the queue for the worker; None if it wants no chunk now."""
+    def turn(self, now_s: float, costs: ChunkCosts, given_s: float) -> Turn[Session] | None:
+        """Its place in the queue for the worker, where its tenant has been given so much; None if it wants no chunk now."""
         if not self._wants_work():
             self._ready_since_s = None
             return None
@@ -235,6 +235,7 @@ class Session:
             deadline_s=self._playout.next_s if is_realtime else self._ready_since_s + frames / capabilities.fps,
             chunk_s=costs.expected_s(capabilities.name, self.spec, frames),
             is_realtime=is_realtime,
+            given_s=given_s,
         )
 
     def begin(self) -> Work:

@@ -51,13 +51,15 @@ class Guard(grpc.aio.ServerInterceptor):
 
     Args:
         keys: who may call; they can change while this serves.
+        owners: whose each thing is.
         engine: whose sessions are counted, and ended when their time is over.
         clock: monotonic seconds.
     """
 
-    def __init__(self, keys: KeyFile, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys, self._engine, self._clock = keys, engine, clock
-        self._owners = Owners(keys.connection)
+    def __init__(
+        self, keys: KeyFile, owners: Owners, engine: Engine, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keys, self._owners, self._engine, self._clock = keys, owners, engine, clock
         self._tenancy = Tenancy(self._owners)
         self._quotas = Quotas(keys, self._count_sessions)
         self._calls: set[_Call] = set()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import OrderedDict
 
 from keepworld_runtime.serving.keys import Key
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS owners (id BLOB PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID"
+
+_MAX_KNOWN = 10_000
 
 
 class Owners:
@@ -15,6 +18,7 @@ class Owners:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._known = OrderedDict[str, str]()  # the tenants of what was asked for last: they never change
         connection.execute(_SCHEMA)
 
     def give(self, thing_id: str, key: Key) -> None:
@@ -24,7 +28,14 @@ class Owners:
 
     def tenant(self, thing_id: str) -> str | None:
         """Whose it is; None if nobody's."""
-        return self._find("tenant", thing_id)
+        if thing_id not in self._known:
+            tenant = self._find("tenant", thing_id)
+            if tenant is None:
+                return None
+            self._known[thing_id] = tenant
+            if len(self._known) > _MAX_KNOWN:
+                self._known.popitem(last=False)
+        return self._known[thing_id]
 
     def key_id(self, thing_id: str) -> str | None:
         """The key that it was made with."""

@@ -29,6 +29,7 @@ from keepworld_runtime.serving.guard import Guard
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
 from keepworld_runtime.serving.keys import KeyFile
+from keepworld_runtime.serving.owners import Owners
 from keepworld_runtime.serving.servicer import WorldServicer
 from keepworld_runtime.serving.uploads import AssetServicer
 from keepworld_runtime.serving.watch import Watcher, WatchInterceptor
@@ -93,6 +94,7 @@ class Server:
             log_format=config.log_format,
         )
         self.group = LocalGroup(setup, config.patience)
+        owners = Owners(self._keys.connection) if self._keys else None
         self.engine = Engine(
             self._families,
             self.group,
@@ -100,11 +102,12 @@ class Server:
             self._limits,
             chunk_floor_s=config.chunk_floor_s,
             warm_s=config.patience.warm_s,
+            tenant_of=owners.tenant if owners else lambda _: None,
         )
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
         self._health = Health(self._families)
         self._metrics = metrics.of_engine(self.engine, self.group)
-        self._guard = Guard(self._keys, self.engine) if self._keys else None
+        self._guard = Guard(self._keys, owners, self.engine) if self._keys and owners else None
         self._server = self._grpc_server()
         self.port = self._listen()
         self._scraped = self._metrics.serve(config.metrics_host, config.metrics_port) if config.metrics_port else None
