@@ -60,7 +60,7 @@ def _axes(*rows: str) -> NDArray[np.float64]:
     return np.stack([-basis[row[1]] if row[0] == "-" else basis[row] for row in rows])
 
 
-_Y_UP = _axes("x", "-y", "-z")  # right, up, back: OpenGL, glTF, three.js
+_Y_UP = _axes("x", "-y", "-z")  # right, up, back: OpenGL, glTF, three.js, Godot
 _Z_UP = _axes("x", "z", "-y")  # right, forward, up: Blender, nerfstudio
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
@@ -69,6 +69,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
         "colmap": Convention(world=np.eye(3), camera=np.eye(3)),
         "opengl": Convention(world=_Y_UP, camera=_Y_UP),
         "gltf": Convention(world=_Y_UP, camera=_Y_UP),
+        "godot": Convention(world=_Y_UP, camera=_Y_UP),
         "nerfstudio": Convention(world=_Z_UP, camera=_Y_UP),
         "blender": Convention(world=_Z_UP, camera=_Y_UP),
         "unity": Convention(world=_axes("x", "-y", "z"), camera=_axes("x", "-y", "z")),
@@ -155,6 +156,16 @@ class Camera:
     def centre(self) -> NDArray[np.float64]:
         """Where the camera stands, [3], world coordinates."""
         return self.c2w[:3, 3]
+
+    @property
+    def fov_x(self) -> float:
+        """The angle from the left edge to the right one, radians, if the principal point is in the middle."""
+        return float(2 * np.arctan2(self.width, 2 * self.K[0, 0]))
+
+    @property
+    def fov_y(self) -> float:
+        """The angle from the upper edge to the lower one, radians, as above: Unity and Godot want this one, in degrees."""
+        return float(2 * np.arctan2(self.height, 2 * self.K[1, 1]))
 
     def to(self, name: str) -> NDArray[np.float64]:
         """The camera-to-world matrix [4, 4] in another program's axes and units: one of `CONVENTIONS`."""

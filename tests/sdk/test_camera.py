@@ -1,5 +1,6 @@
 """Cameras and the conventions of other programs, against what their manuals say."""
 
+import json
 import math
 
 import numpy as np
@@ -17,6 +18,10 @@ from keepworld.camera import (
 )
 from scipy.spatial.transform import Rotation
 
+from tests.axes import make_cameras
+
+GOLDEN = json.loads(make_cameras.FILE.read_text())
+
 # A point one metre ahead, and one metre to the right, and one metre up, of a camera that stands level at the origin and
 # looks "forward", in each program's world as its manual draws it. Up is the negative y axis here.
 MANUALS = {
@@ -24,6 +29,7 @@ MANUALS = {
     "colmap": {"ahead": (0, 0, 1), "right": (1, 0, 0), "up": (0, -1, 0)},
     "opengl": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "gltf": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
+    "godot": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "nerfstudio": {"ahead": (0, 1, 0), "right": (1, 0, 0), "up": (0, 0, 1)},
     "blender": {"ahead": (0, 1, 0), "right": (1, 0, 0), "up": (0, 0, 1)},
     "unity": {"ahead": (0, 0, 1), "right": (1, 0, 0), "up": (0, 1, 0)},
@@ -35,6 +41,7 @@ CAMERA_AXES = {
     "colmap": {"ahead": (0, 0, 1), "right": (1, 0, 0), "up": (0, -1, 0)},
     "opengl": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "gltf": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
+    "godot": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "nerfstudio": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "blender": {"ahead": (0, 0, -1), "right": (1, 0, 0), "up": (0, 1, 0)},
     "unity": {"ahead": (0, 0, 1), "right": (1, 0, 0), "up": (0, 1, 0)},
@@ -140,3 +147,23 @@ def test_quaternions_agree_with_scipy(rng):
 def test_what_is_no_pose_is_refused(c2w):
     with pytest.raises(ValueError, match="c2w"):
         Camera(c2w=c2w, K=intrinsics(8, 8, 1.0), width=8, height=8)
+
+
+def test_the_golden_cameras_are_what_their_closed_forms_give():
+    assert make_cameras.FILE.read_text() == make_cameras.text()
+
+
+@pytest.mark.parametrize("camera", GOLDEN["cameras"], ids=lambda camera: camera["name"])
+def test_golden_cameras_come_out_as_each_program_wants_them(camera):
+    """C++ and TypeScript are held against the same file."""
+    for program, there in camera["c2w"].items():
+        np.testing.assert_allclose(convert_c2w(camera["c2w"]["opencv"], to=program), there, atol=1e-12)
+        np.testing.assert_allclose(convert_points(GOLDEN["point"]["opencv"], to=program), GOLDEN["point"][program])
+
+
+def test_the_angles_of_view_are_the_golden_ones():
+    k = GOLDEN["intrinsics"]
+    K = np.array([[k["fx"], 0, k["cx"]], [0, k["fy"], k["cy"]], [0, 0, 1]])
+    camera = Camera(c2w=np.eye(4), K=K, width=k["width"], height=k["height"])
+    assert math.degrees(camera.fov_x) == pytest.approx(GOLDEN["fov_degrees"]["horizontal"], abs=1e-12)
+    assert math.degrees(camera.fov_y) == pytest.approx(GOLDEN["fov_degrees"]["vertical"], abs=1e-12)
