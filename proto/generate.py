@@ -6,6 +6,7 @@
 
 uv run proto/generate.py            or: python proto/generate.py --venv   (makes a throw-away environment by itself)
 uv run proto/generate.py --check    fail if what is committed is not what the .proto files give
+uv run proto/generate.py --descriptors dist/keepworld.v1.binpb    the protocol as one file, for those without a protoc
 """
 
 from __future__ import annotations
@@ -23,21 +24,37 @@ GENERATED = PROTO.parent / "sdk" / "keepworld" / "v1"
 REQUIREMENTS = ["grpcio-tools==1.76.0", "mypy-protobuf==5.1.0", "setuptools<81"]
 
 
-def generate(target: Path) -> None:
-    """Write the modules and stubs of every .proto file into `target`/keepworld/v1."""
+def proto_files() -> list[str]:
+    """Every .proto file, as protoc wants them."""
+    return sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("keepworld/v1/*.proto"))
+
+
+def run_protoc(*arguments: str) -> None:
+    """Run the pinned protoc."""
     import grpc_tools
     from grpc_tools import protoc
 
-    sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("keepworld/v1/*.proto"))
+    include = [f"-I{PROTO}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
+    if protoc.main(["protoc", *include, *arguments]):
+        raise SystemExit("protoc failed")
+
+
+def write_descriptors(file: Path) -> None:
+    """Write a FileDescriptorSet of the whole protocol: what it imports and its comments too."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={file}", *proto_files())
+
+
+def generate(target: Path) -> None:
+    """Write the modules and stubs of every .proto file into `target`/keepworld/v1."""
+    sources = proto_files()
     services = [source for source in sources if source.endswith("_service.proto")]
     scripts = Path(sys.executable).parent
-    include = [f"-I{PROTO}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
     plugins = [f"--plugin=protoc-gen-{name}={scripts / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     messages = [f"--python_out={target}", f"--mypy_out={target}"]
     calls = [f"--grpc_python_out={target}", f"--mypy_grpc_out=only_async:{target}"]
     for outputs, files in ((messages, sources), (calls, services)):
-        if protoc.main(["protoc", *include, *plugins, *outputs, *files]):
-            raise SystemExit("protoc failed")
+        run_protoc(*plugins, *outputs, *files)
     (target / "keepworld" / "v1" / "__init__.py").write_text('"""Generated from proto/keepworld/v1; do not edit."""\n')
 
 
@@ -67,11 +84,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is committed and write nothing")
     parser.add_argument(
+        "--descriptors", type=Path, metavar="FILE", help="write the protocol as a descriptor set there, and no code"
+    )
+    parser.add_argument(
         "--venv", action="store_true", help="install the pinned generator into a throw-away environment first"
     )
     options = parser.parse_args()
     if options.venv:
-        return run_in_own_environment(["--check"] if options.check else [])
+        return run_in_own_environment([word for word in sys.argv[1:] if word != "--venv"])
+    if options.descriptors:
+        write_descriptors(options.descriptors)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh = Path(folder) / "keepworld" / "v1"

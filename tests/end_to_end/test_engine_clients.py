@@ -39,7 +39,9 @@ def run(*command: str | Path, cwd: Path = ROOT, status: int = 0, **environment: 
 def built(language: str, folder: Path) -> Path:
     """Where the programs are, built once."""
     if language == "cpp":
-        missing = [name for name in ("cmake", "c++", "protoc", "grpc_cpp_plugin", "pkg-config") if not shutil.which(name)]
+        missing = [
+            name for name in ("cmake", "c++", "protoc", "grpc_cpp_plugin", "pkg-config") if not shutil.which(name)
+        ]
         if missing:
             pytest.skip(f"C++ needs {', '.join(missing)}: see BUILD.md")
         if subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"], check=False).returncode:
