@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
@@ -25,6 +26,7 @@ AT_ONCE = 32
 _LISTENS_S = 0.2
 _READ_AT_MOST = 12  # answers of a stream that would go on for ever
 _KEPT = 4
+_ENOUGH = 100  # wrong answers, to see that something is wrong
 _CUT_SHORT = (
     "Internal error from Core"  # what grpc.aio says, without asking the server, of a call that ended while it wrote
 )
@@ -62,12 +64,26 @@ async def fuzz(address: str, count: int, seed: int) -> Findings:
 
         async def work() -> None:
             for number in remaining:
-                await _call(channel, every[number % len(every)], mutator, known, findings)
+                if len(findings.wrong) >= _ENOUGH:
+                    return
+                method = every[number % len(every)]
+                call = asyncio.create_task(_call(channel, method, mutator, known, findings))
+                if (await asyncio.wait({call}, timeout=2 * HUNG_AFTER_S))[0]:
+                    call.result()
+                else:  # it has been cancelled, and went on waiting
+                    findings.wrong.append(f"{method.name}: NEVER ENDED, in {' > '.join(_awaited(call.get_coro()))}")
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(AT_ONCE):
                 tasks.create_task(work())
     return findings
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """Where a coroutine waits, from the outside in."""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        yield f"{frame.f_code.co_name}:{frame.f_lineno}"
+        coroutine = coroutine.cr_await
 
 
 async def _call(
@@ -86,8 +102,8 @@ async def _call(
     try:
         async with asyncio.timeout(HUNG_AFTER_S):
             replies = await _exchange(call, method, requests)
-        if method.name == "CreateSession":
-            await _remember(channel, replies[0], known)
+            if method.name == "CreateSession":
+                await _remember(channel, replies[0], known)
     except grpc.aio.AioRpcError as error:
         status, details = error.code().name, error.details() or ""
         status = "ENDED_WHILE_WRITING" if details == _CUT_SHORT else status
