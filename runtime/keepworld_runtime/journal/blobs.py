@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import fsspec
@@ -82,24 +83,36 @@ class StoredBlobs:
     """Kept in a folder of any file system that fsspec knows.
 
     Args:
-        url: the folder, such as file:///var/lib/keepworld/blobs or s3://bucket/blobs.
+        url: the folder, such as file:///var/lib/keepworld/blobs or s3://bucket/blobs, whose bucket must be there.
+
+    Raises:
+        ValueError: no file system is known by such a URL, or it needs a package that is not installed.
     """
 
     def __init__(self, url: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        try:  # what others change there is seen at once
+            self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except ImportError as error:
+            raise ValueError(f"{url.partition(':')[0]}: needs a package more: {error}") from None
         self._is_local = "file" in self._fs.protocol
-        self._fs.makedirs(self._root, exist_ok=True)
+        if self._is_local:
+            self._fs.makedirs(self._root, exist_ok=True)
 
     def put(self, data: bytes) -> str:
         """Keep bytes, whole or not at all; gives their name."""
         name = name_of(data)
         path = self._path(name)
-        if self._fs.exists(path):
-            return name
+        with _failures():
+            if self._fs.exists(path):
+                return name
+            if self._is_local:
+                self._write(path, data)
+            else:
+                self._fs.pipe_file(path, data)  # an object is there when it is whole
+        return name
+
+    def _write(self, path: str, data: bytes) -> None:
         self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if not self._is_local:  # an object is there when it is whole
-            self._fs.pipe_file(path, data)
-            return name
         unfinished = f"{path}.{secrets.token_hex(4)}"
         try:
             with self._fs.open(unfinished, "wb") as file:
@@ -112,25 +125,27 @@ class StoredBlobs:
                 self._fs.rm_file(unfinished)
             raise
         _sync_folder(path.rpartition("/")[0])
-        return name
 
     def get(self, name: str) -> bytes:
         """What is kept under a name."""
-        data: bytes = self._fs.cat_file(self._path(name))
+        with _failures():
+            data: bytes = self._fs.cat_file(self._path(name))
         if name_of(data) != name:
             raise ValueError("a stored part is not what was put there")
         return data
 
     def names(self) -> Iterable[str]:
         """All names, and those of files that were never finished."""
-        listed: list[Any] = self._fs.find(self._root)
+        with _failures():
+            listed: list[Any] = self._fs.find(self._root)
         return [str(path).rpartition("/")[2] for path in listed]
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget."""
-        for name in names:
-            if self._fs.exists(self._path(name)):
-                self._fs.rm_file(self._path(name))
+        with _failures():
+            for name in names:
+                if self._fs.exists(self._path(name)):
+                    self._fs.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name[:2]}/{name}"
@@ -139,6 +154,17 @@ class StoredBlobs:
 def name_of(data: bytes) -> str:
     """The name that bytes are kept under."""
     return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Every file system has errors of its own: whatever is wrong with one is an OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _sync_folder(path: str) -> None:

@@ -208,7 +208,7 @@ def journal_in(folder: Path | None, blobs: str) -> Journal:
         folder.mkdir(parents=True, exist_ok=True)
         return Journal(folder / "journal.sqlite", StoredBlobs(blobs or (folder / "blobs").absolute().as_uri()))
     except OSError as error:
-        raise ValueError(f"the journal cannot be kept: {error.strerror}") from None
+        raise ValueError(f"the journal cannot be kept: {error.strerror or error}") from None
 
 
 def frame_bytes(capabilities: list[Capabilities]) -> int:

@@ -200,9 +200,11 @@ def test_parts_may_change_places(rng):
         assert list(told.items()) == list(after.items())
 
 
-@pytest.mark.parametrize("url", ["memory://walks", "file"])
-def test_blobs_are_kept_once_under_their_hash(tmp_path, url):
-    blobs = StoredBlobs(tmp_path.as_uri() if url == "file" else url)
+@pytest.mark.parametrize("place", ["memory", "file", "s3"])
+def test_blobs_are_kept_once_under_their_hash(tmp_path, request, place):
+    urls = {"memory": "memory://walks", "file": tmp_path.as_uri()}
+    blobs = StoredBlobs(urls.get(place) or request.getfixturevalue("bucket"))
+    assert list(blobs.names()) == []
     name = blobs.put(b"abc")
     assert name == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert blobs.put(b"abc") == name
