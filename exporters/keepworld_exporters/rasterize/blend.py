@@ -1,8 +1,8 @@
 """Gaussians over each other, front to back, and what each should change by for the picture to change so.
 
-A tile is 16 pixels wide, and the innermost loop always runs over the 16 pixels of a row, without a branch: it becomes vector
-instructions. Each tile belongs to one thread and gives one row of gradients for each of its Gaussians, and those rows are added
-in a fixed order: the same input gives the same bytes on any number of threads.
+Sixteen pixels, four by four, are worked on at once, and only where a Gaussian's ellipse reaches. Each tile belongs to one thread
+and gives one row of gradients for each of its Gaussians, and those rows are added in a fixed order: the same input gives the
+same bytes on any number of threads.
 
 Source: Kerbl et al. 2023, "3D Gaussian splatting". Departs from it: the gradients too are computed from front to back, with one
 running sum a pixel, so that nothing has to be divided out of the light that is left.
@@ -14,6 +14,21 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from keepworld_exporters.rasterize.lanes import (
+    LANES,
+    any_of,
+    bits,
+    choose,
+    exp2,
+    least,
+    load,
+    lowest,
+    most,
+    root,
+    spread,
+    store,
+    total,
+)
 from keepworld_exporters.rasterize.tiles import TILE
 
 MIN_ALPHA = 1.0 / 255.0
@@ -21,40 +36,57 @@ MAX_ALPHA = 0.999
 DONE = 1e-4  # the light that may still come through when a pixel is finished
 CHANNELS = 5  # of a picture: red, green, blue, alpha, depth
 PARTS = 10  # a Gaussian's gradients: the moments of d/d exponent (1, x, y, xx, xy, yy), red, green, blue, depth
+_SIDE = 4  # pixels along a block
+_BLOCKS = TILE // _SIDE
 _PIXELS = TILE * TILE
 _LOG2E = 1.4426950408889634
 _OPEN_CHECK = 16  # how many Gaussians go by between two looks at whether a tile is finished
+_SLACK = 0.01  # pixels by which an ellipse is taken to reach further: its edge is known to float32
+# Where in its block each lane's pixel lies, and where in its tile each lane's block.
+_ALONG = np.tile(np.arange(_SIDE), _SIDE).astype(np.float32)
+_DOWN = np.repeat(np.arange(_SIDE), _SIDE).astype(np.float32)
+_BLOCK_U = np.tile(_SIDE * np.arange(_BLOCKS), _BLOCKS).astype(np.float32)
+_BLOCK_V = np.repeat(_SIDE * np.arange(_BLOCKS), _BLOCKS).astype(np.float32)
 
 
 @njit(inline="always")
-def _exp2(x: np.float32) -> np.float32:
-    """2 ** x for x in [-100, 0], to the last bit or two of float32, without a branch or a call."""
-    whole = np.int32(x - np.float32(0.5))
-    f = x - np.float32(whole)
-    # Taylor's series of 2 ** f for |f| <= 1/2: the first term left out is below 2e-8.
-    p = np.float32(1.5252733804059840e-5)
-    p = p * f + np.float32(1.5403530393381610e-4)
-    p = p * f + np.float32(1.3333558146428443e-3)
-    p = p * f + np.float32(9.6181291076284772e-3)
-    p = p * f + np.float32(5.5504108664821580e-2)
-    p = p * f + np.float32(2.4022650695910072e-1)
-    p = p * f + np.float32(6.9314718055994531e-1)
-    p = p * f + np.float32(1.0)
-    return p * np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+def _place(row: int, column: int) -> int:
+    """Where in a tile's tape a pixel is kept."""
+    return ((row // _SIDE) * _BLOCKS + column // _SIDE) * LANES + row % _SIDE * _SIDE + column % _SIDE
 
 
 @njit(inline="always")
-def _row_peak(a: np.float32, b: np.float32, c: np.float32, mean: np.float32, dv: np.float32) -> np.float32:
-    """The largest exponent a dx^2 + b dx dv + c dv^2 along a tile's row."""
-    dx = min(max(-b * dv / (np.float32(2) * a), -mean), np.float32(TILE - 1) - mean)
-    return (a * dx + b * dv) * dx + c * dv * dv
+def _open(tape: NDArray[np.float32]) -> int:
+    """The blocks of a tile whose pixels still let light through, as bits."""
+    found = 0
+    for block in range(_PIXELS // LANES):
+        if any_of(load(tape, block * LANES) > np.float32(0)):
+            found |= 1 << block
+    return found
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@njit(inline="always")
+def _reached(ellipse: NDArray[np.float32], mean_u: float, mean_v: float) -> int:
+    """The blocks of a tile that an ellipse may reach, as bits: those whose columns meet its span between their rows."""
+    low, tip, slope, thick = ellipse[0], ellipse[1], ellipse[2], ellipse[3]
+    above = load(_BLOCK_V, 0) - np.float32(mean_v)
+    top = most(above, spread(-low))
+    bottom = least(above + np.float32(_SIDE - 1), spread(low))
+    right, left = least(most(spread(tip), top), bottom), least(most(spread(-tip), top), bottom)
+    one, none, per_low = spread(np.float32(1)), spread(np.float32(0)), np.float32(1) / low
+    rise_right, rise_left = right * per_low, left * per_low
+    x1 = right * slope + root(most(one - rise_right * rise_right, none)) * thick
+    x0 = left * slope - root(most(one - rise_left * rise_left, none)) * thick
+    slack = np.float32(_SLACK) + np.float32(1e-6) * (abs(np.float32(mean_u)) + thick)
+    columns = load(_BLOCK_U, 0) - np.float32(mean_u)
+    return bits((top <= bottom + slack) & (columns <= x1 + slack) & (columns + np.float32(_SIDE - 1) >= x0 - slack))
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
 def blend(
     starts: NDArray[np.int64],
     members: NDArray[np.int32],
-    boxes: NDArray[np.int32],
+    ellipses: NDArray[np.float32],
     means2d: NDArray[np.float64],
     conics: NDArray[np.float64],
     depths: NDArray[np.float32],
@@ -71,42 +103,45 @@ def blend(
         columns, rows = min(TILE, width - left), min(TILE, height - top)
         tape = np.zeros(5 * _PIXELS, np.float32)  # light, red, green, blue, depth of each pixel
         for row in range(rows):
-            tape[row * TILE : row * TILE + columns] = 1  # no light: a pixel beyond the picture's edge
+            for column in range(columns):
+                tape[_place(row, column)] = 1  # no light: a pixel beyond the picture's edge
+        along, down = load(_ALONG, 0), load(_DOWN, 0)
+        none = spread(np.float32(0))
+        still = 0  # the blocks that still let light through
         for m in range(starts[tile], starts[tile + 1]):
+            if (m - starts[tile]) % _OPEN_CHECK == 0:
+                still = _open(tape)
+                if not still:
+                    break
             i = members[m]
             a = np.float32(-0.5 * _LOG2E * conics[i, 0])
             b = np.float32(-_LOG2E * conics[i, 1])
             c = np.float32(-0.5 * _LOG2E * conics[i, 2])
-            mean_u, mean_v = np.float32(means2d[i, 0] - left - 0.5), np.float32(means2d[i, 1] - top - 0.5)
+            mean_u, mean_v = means2d[i, 0] - left - 0.5, means2d[i, 1] - top - 0.5
             opacity, depth = opacities[i], depths[i]
             red, green, blue = colours[i, 0], colours[i, 1], colours[i, 2]
-            faintest = np.float32(np.log2(MIN_ALPHA / opacity) - 1e-4)
-            for row in range(max(0, boxes[i, 1] - top), min(rows, boxes[i, 3] - top)):
-                dv = np.float32(row) - mean_v
-                if _row_peak(a, b, c, mean_u, dv) < faintest:
-                    continue
-                bv, cvv = b * dv, c * dv * dv
-                base = np.uint64(row * TILE)
-                for j in range(np.uint64(TILE)):
-                    k = base + np.uint64(j)
-                    dx = np.float32(np.int32(j)) - mean_u
-                    power = min(max((a * dx + bv) * dx + cvv, np.float32(-100)), np.float32(0))
-                    alpha = min(np.float32(MAX_ALPHA), opacity * _exp2(power))
-                    light = tape[k]
-                    alpha = alpha if (alpha >= np.float32(MIN_ALPHA)) & (light > 0) else np.float32(0)
-                    after = light * (np.float32(1) - alpha)
-                    stop = (alpha > 0) & (after <= np.float32(DONE))
-                    share = np.float32(0) if stop else alpha * light
-                    tape[k] = -light if stop else after
-                    tape[k + np.uint64(_PIXELS)] += share * red
-                    tape[k + np.uint64(2 * _PIXELS)] += share * green
-                    tape[k + np.uint64(3 * _PIXELS)] += share * blue
-                    tape[k + np.uint64(4 * _PIXELS)] += share * depth
-            if (m - starts[tile]) % _OPEN_CHECK == 0 and tape[:_PIXELS].max() <= 0:
-                break
+            reached = _reached(ellipses[i], mean_u, mean_v) & still
+            while reached:
+                block = lowest(reached)
+                reached &= reached - 1
+                k = block * LANES
+                dv = down + np.float32(block // _BLOCKS * _SIDE - mean_v)
+                dx = along + np.float32(block % _BLOCKS * _SIDE - mean_u)
+                power = most(least((dx * a + dv * b) * dx + dv * dv * c, none), spread(np.float32(-100)))
+                alpha = least(exp2(power) * opacity, spread(np.float32(MAX_ALPHA)))
+                light = load(tape, k)
+                alpha = choose((alpha >= np.float32(MIN_ALPHA)) & (light > np.float32(0)), alpha, none)
+                after = light - light * alpha
+                stop = (alpha > np.float32(0)) & (after <= np.float32(DONE))
+                share = choose(stop, none, alpha * light)
+                store(tape, k, choose(stop, none - light, after))
+                store(tape, k + _PIXELS, load(tape, k + _PIXELS) + share * red)
+                store(tape, k + 2 * _PIXELS, load(tape, k + 2 * _PIXELS) + share * green)
+                store(tape, k + 3 * _PIXELS, load(tape, k + 3 * _PIXELS) + share * blue)
+                store(tape, k + 4 * _PIXELS, load(tape, k + 4 * _PIXELS) + share * depth)
         for row in range(rows):
             for column in range(columns):
-                pixel = row * TILE + column
+                pixel = _place(row, column)
                 for channel in range(3):
                     out[top + row, left + column, channel] = tape[pixel + (1 + channel) * _PIXELS]
                 out[top + row, left + column, 3] = np.float32(1) - abs(tape[pixel])
@@ -114,11 +149,11 @@ def blend(
     return out
 
 
-@njit(cache=True, parallel=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@njit(cache=True, parallel=True, error_model="numpy")
 def blend_back(
     starts: NDArray[np.int64],
     members: NDArray[np.int32],
-    boxes: NDArray[np.int32],
+    ellipses: NDArray[np.float32],
     means2d: NDArray[np.float64],
     conics: NDArray[np.float64],
     depths: NDArray[np.float32],
@@ -130,7 +165,7 @@ def blend_back(
     """The gradients of each entry of `members`, [M, 10], as `PARTS` says.
 
     Args:
-        starts, members, boxes, means2d, conics, depths, opacities, colours: as `blend` was given them.
+        starts, members, ellipses, means2d, conics, depths, opacities, colours: as `blend` was given them.
         out: what it gave.
         wanted: [H, W, 5], the loss's gradient by each number of `out`.
     """
@@ -141,92 +176,70 @@ def blend_back(
         left, top = tile % across * TILE, tile // across * TILE
         columns, rows = min(TILE, width - left), min(TILE, height - top)
         # Of each pixel: light; what is still to come of the loss; its gradient by red, green, blue, alpha, depth.
-        tape = np.zeros(7 * _PIXELS + 7 * TILE, np.float32)
+        tape = np.zeros(7 * _PIXELS, np.float32)
         for row in range(rows):
             for column in range(columns):
-                pixel = row * TILE + column
+                pixel = _place(row, column)
                 tape[pixel] = 1
-                total = 0.0
+                worth_all = 0.0
                 for channel in range(CHANNELS):
                     gradient = wanted[top + row, left + column, channel]
-                    total += np.float64(gradient) * np.float64(out[top + row, left + column, channel])
+                    worth_all += np.float64(gradient) * np.float64(out[top + row, left + column, channel])
                     tape[pixel + (2 + channel) * _PIXELS] = gradient
-                tape[pixel + _PIXELS] = total
+                tape[pixel + _PIXELS] = worth_all
+        along, down = load(_ALONG, 0), load(_DOWN, 0)
+        none, one = spread(np.float32(0)), spread(np.float32(1))
+        still = 0  # the blocks that still let light through
         for m in range(starts[tile], starts[tile + 1]):
+            if (m - starts[tile]) % _OPEN_CHECK == 0:
+                still = _open(tape)
+                if not still:
+                    break
             i = members[m]
             a = np.float32(-0.5 * _LOG2E * conics[i, 0])
             b = np.float32(-_LOG2E * conics[i, 1])
             c = np.float32(-0.5 * _LOG2E * conics[i, 2])
-            mean_u, mean_v = np.float32(means2d[i, 0] - left - 0.5), np.float32(means2d[i, 1] - top - 0.5)
+            mean_u, mean_v = means2d[i, 0] - left - 0.5, means2d[i, 1] - top - 0.5
             opacity, depth = opacities[i], depths[i]
             red, green, blue = colours[i, 0], colours[i, 1], colours[i, 2]
-            faintest = np.float32(np.log2(MIN_ALPHA / opacity) - 1e-4)
-            sums = np.uint64(7 * _PIXELS)
-            touched = False
-            for row in range(max(0, boxes[i, 1] - top), min(rows, boxes[i, 3] - top)):
-                dv = np.float32(row) - mean_v
-                if _row_peak(a, b, c, mean_u, dv) < faintest:
-                    continue
-                touched = True
-                bv, cvv = b * dv, c * dv * dv
-                base = np.uint64(row * TILE)
-                for j in range(np.uint64(TILE)):
-                    k = base + np.uint64(j)
-                    dx = np.float32(np.int32(j)) - mean_u
-                    power = min(max((a * dx + bv) * dx + cvv, np.float32(-100)), np.float32(0))
-                    free = opacity * _exp2(power)
-                    alpha = min(np.float32(MAX_ALPHA), free)
-                    light = tape[k]
-                    alpha = alpha if (alpha >= np.float32(MIN_ALPHA)) & (light > 0) else np.float32(0)
-                    kept = np.float32(1) - alpha
-                    stop = (alpha > 0) & (light * kept <= np.float32(DONE))
-                    tape[k] = -light if stop else light * kept
-                    alpha = np.float32(0) if stop else alpha
-                    share = alpha * light
-                    by_red, by_green = tape[k + np.uint64(2 * _PIXELS)], tape[k + np.uint64(3 * _PIXELS)]
-                    by_blue, by_alpha = tape[k + np.uint64(4 * _PIXELS)], tape[k + np.uint64(5 * _PIXELS)]
-                    by_depth = tape[k + np.uint64(6 * _PIXELS)]
-                    worth = red * by_red + green * by_green + blue * by_blue + depth * by_depth + by_alpha
-                    rest = tape[k + np.uint64(_PIXELS)] - share * worth
-                    tape[k + np.uint64(_PIXELS)] = rest
-                    by_power = free * (light * worth - rest / kept)
-                    by_power = by_power if (alpha > 0) & (free <= np.float32(MAX_ALPHA)) else np.float32(0)
-                    tape[sums + j] += by_power
-                    tape[sums + np.uint64(TILE) + j] += by_power * dv
-                    tape[sums + np.uint64(2 * TILE) + j] += by_power * dv * dv
-                    tape[sums + np.uint64(3 * TILE) + j] += share * by_red
-                    tape[sums + np.uint64(4 * TILE) + j] += share * by_green
-                    tape[sums + np.uint64(5 * TILE) + j] += share * by_blue
-                    tape[sums + np.uint64(6 * TILE) + j] += share * by_depth
-            if touched:
-                _gather(tape[7 * _PIXELS :], mean_u, parts[m])
-            if (m - starts[tile]) % _OPEN_CHECK == 0 and tape[:_PIXELS].max() <= 0:
-                break
+            by_one, by_x, by_y, by_xx, by_xy, by_yy = none, none, none, none, none, none
+            sum_red, sum_green, sum_blue, sum_depth = none, none, none, none
+            reached = _reached(ellipses[i], mean_u, mean_v) & still
+            while reached:
+                block = lowest(reached)
+                reached &= reached - 1
+                k = block * LANES
+                dv = down + np.float32(block // _BLOCKS * _SIDE - mean_v)
+                dx = along + np.float32(block % _BLOCKS * _SIDE - mean_u)
+                power = most(least((dx * a + dv * b) * dx + dv * dv * c, none), spread(np.float32(-100)))
+                free = exp2(power) * opacity
+                alpha = least(free, spread(np.float32(MAX_ALPHA)))
+                light = load(tape, k)
+                alpha = choose((alpha >= np.float32(MIN_ALPHA)) & (light > np.float32(0)), alpha, none)
+                kept = one - alpha
+                after = light * kept
+                stop = (alpha > np.float32(0)) & (after <= np.float32(DONE))
+                store(tape, k, choose(stop, none - light, after))
+                alpha = choose(stop, none, alpha)
+                share = alpha * light
+                by_red, by_green = load(tape, k + 2 * _PIXELS), load(tape, k + 3 * _PIXELS)
+                by_blue, by_depth = load(tape, k + 4 * _PIXELS), load(tape, k + 6 * _PIXELS)
+                worth = by_red * red + by_green * green + by_blue * blue + by_depth * depth
+                worth = worth + load(tape, k + 5 * _PIXELS)
+                rest = load(tape, k + _PIXELS) - share * worth
+                store(tape, k + _PIXELS, rest)
+                by_power = free * (light * worth - rest / kept)
+                by_power = choose((alpha > np.float32(0)) & (free <= np.float32(MAX_ALPHA)), by_power, none)
+                along_x, along_y = by_power * dx, by_power * dv
+                by_one, by_x, by_y = by_one + by_power, by_x + along_x, by_y + along_y
+                by_xx, by_xy, by_yy = by_xx + along_x * dx, by_xy + along_x * dv, by_yy + along_y * dv
+                sum_red, sum_green = sum_red + share * by_red, sum_green + share * by_green
+                sum_blue, sum_depth = sum_blue + share * by_blue, sum_depth + share * by_depth
+            parts[m, 0], parts[m, 1], parts[m, 2] = total(by_one), total(by_x), total(by_y)
+            parts[m, 3], parts[m, 4], parts[m, 5] = total(by_xx), total(by_xy), total(by_yy)
+            parts[m, 6], parts[m, 7], parts[m, 8] = total(sum_red), total(sum_green), total(sum_blue)
+            parts[m, 9] = total(sum_depth)
     return parts
-
-
-@njit(fastmath=True)
-def _gather(sums: NDArray[np.float32], mean: np.float32, part: NDArray[np.float32]) -> None:
-    """Add up what the 16 columns hold, and leave them empty."""
-    one = x = y = xx = xy = yy = np.float32(0)
-    for j in range(TILE):
-        dx = np.float32(j) - mean
-        along, across = sums[j], sums[TILE + j]
-        one += along
-        x += along * dx
-        y += across
-        xx += along * dx * dx
-        xy += across * dx
-        yy += sums[2 * TILE + j]
-    part[0], part[1], part[2], part[3], part[4], part[5] = one, x, y, xx, xy, yy
-    red = green = blue = depth = np.float32(0)
-    for j in range(TILE):
-        red += sums[3 * TILE + j]
-        green += sums[4 * TILE + j]
-        blue += sums[5 * TILE + j]
-        depth += sums[6 * TILE + j]
-    part[6], part[7], part[8], part[9] = red, green, blue, depth
-    sums[:] = 0
 
 
 @njit(cache=True)

@@ -57,7 +57,7 @@ class CpuRasterizer:
         centre = np.ascontiguousarray(inverse[:3, 3])
         colours = shade(splats.means, splats.sh0, splats.shN, centre, flat.boxes, bands)
         starts, members = bin_tiles(depth_order(flat.depths, flat.boxes), flat.boxes, width, height)
-        given = (starts, members, flat.boxes, flat.means2d, flat.conics, flat.depths, flat.opacities, colours)
+        given = (starts, members, flat.ellipses, flat.means2d, flat.conics, flat.depths, flat.opacities, colours)
         out = blend(*given, width, height)
 
         def pull(wanted: NDArray[np.float32]) -> Gradients:

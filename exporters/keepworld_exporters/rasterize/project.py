@@ -30,6 +30,8 @@ class Projected(NamedTuple):
         opacities: [N] float32; in the antialiased mode less than they were, as the low-pass filter has spread them.
         boxes: [N, 4] int32, the pixels each can reach as left, top, right, bottom (the last two exclusive), empty for
             those that are not seen.
+        ellipses: [N, 4] float32, the edge beyond which alpha is below 1 / 255, from the mean: its lowest y; the y of its tip
+            to the right; by how much its middle moves to the right with each row down; half its width in the middle row.
     """
 
     means2d: NDArray[np.float64]
@@ -37,6 +39,7 @@ class Projected(NamedTuple):
     depths: NDArray[np.float32]
     opacities: NDArray[np.float32]
     boxes: NDArray[np.int32]
+    ellipses: NDArray[np.float32]
 
 
 def project(
@@ -85,11 +88,18 @@ def _project(
     width: int,
     height: int,
     antialiased: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.int32],
+    NDArray[np.float32],
+]:
     count = len(means)
     means2d, conics = np.zeros((count, 2)), np.zeros((count, 3))
     depths, seen_opacities = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    boxes = np.zeros((count, 4), np.int32)
+    boxes, ellipses = np.zeros((count, 4), np.int32), np.zeros((count, 4), np.float32)
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     for part in prange(_SLICES):
         R = np.empty((3, 3))
@@ -134,7 +144,9 @@ def _project(
             means2d[i, 0], means2d[i, 1], depths[i], seen_opacities[i] = u, v, z, opacity
             conics[i, 0], conics[i, 1], conics[i, 2] = yy / det, -xy / det, xx / det
             boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = left, top, right, bottom
-    return means2d, conics, depths, seen_opacities, boxes
+            ellipses[i, 0], ellipses[i, 1] = rv, reach * xy / np.sqrt(xx)
+            ellipses[i, 2], ellipses[i, 3] = xy / yy, reach * np.sqrt(det / yy)
+    return means2d, conics, depths, seen_opacities, boxes, ellipses
 
 
 @njit(cache=True, parallel=True)
