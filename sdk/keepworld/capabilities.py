@@ -111,11 +111,12 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """What a server can do: its version, its families, and its limits."""
+    """What a server can do: its version, its families, its limits, and how pictures can travel (see `Session.stream`)."""
 
     server_version: str
     families: tuple[FamilyCapabilities, ...]
     limits: Limits
+    encodings: tuple[str, ...]
 
     def family(self, name: str) -> FamilyCapabilities:
         """Look a family up by its name.

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from keepworld import wire, wire_world
@@ -32,6 +33,7 @@ from keepworld.progress import WalkProgress
 from keepworld.queued import Queued
 from keepworld.recording import Recording
 from keepworld.v1 import frame_pb2, world_service_pb2
+from keepworld.video import Video
 from keepworld.wire import Settings
 
 logger = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ class Feed:
             link = await Link.attach(
                 worlds,
                 wire.attach(self._session_id, self._token, settings, after=after, line=self._line),
-                read_frame=self._read_frame,
+                read_frame=partial(self._read_frame, Video(self._size)),
                 deadline_s=self._connection.deadline_s,
             )
         except StreamStalledError:
@@ -317,8 +319,8 @@ class Feed:
         self.send("ack", wire.acknowledge(self.next_number - 1))
         return chunk
 
-    def _read_frame(self, message: frame_pb2.Frame) -> Frame:
-        frame = wire.frame(message, size=self._size, units=self._capabilities.units)
+    def _read_frame(self, video: Video, message: frame_pb2.Frame) -> Frame:
+        frame = wire.frame(message, size=self._size, units=self._capabilities.units, video=video)
         due = self._capabilities.first_frame_of(frame.chunk) + frame.index
         if frame.number != due:
             raise ProtocolError(f"frame {frame.index} of chunk {frame.chunk} is number {due}, not {frame.number}")

@@ -15,6 +15,7 @@ from keepworld import png
 from keepworld.camera import Camera, convert_c2w
 from keepworld.errors import MissingExtraError
 from keepworld.motion import Control
+from keepworld.video import Run
 
 
 class Encoding(StrEnum):
@@ -23,6 +24,12 @@ class Encoding(StrEnum):
     RAW = "raw"  # rows from the top, RGB, 8 bits
     PNG = "png"  # the same, losslessly compressed
     JPEG = "jpeg"  # lossy; decoding needs Pillow
+    H264 = "h264"  # video, lossy: a frame follows from those before it in its chunk; decoding needs PyAV
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether a picture comes as it was drawn."""
+        return self in (Encoding.RAW, Encoding.PNG)
 
 
 class Label(IntFlag):
@@ -51,11 +58,12 @@ class Frame:
         time_s: its time in the world, seconds from the start.
         camera: pose and intrinsics, OpenCV axes.
         encoding: of `data`.
-        data: the picture as it travelled.
+        data: the picture as it travelled; of H.264, one access unit, Annex B.
         depth: [H, W] float32 along +z in the camera's units, 0 where there is none (sky); None if not asked for.
         labels: [H, W] uint8 of `Label` bits; None if not asked for.
         confidence: [H, W] uint8, 255 = sure; None if not asked for.
         timing: when it was made and sent; None for frames read from a file.
+        run: of H.264, the pictures that it follows from, and its place among them.
     """
 
     number: int
@@ -69,13 +77,14 @@ class Frame:
     labels: NDArray[np.uint8] | None = None
     confidence: NDArray[np.uint8] | None = None
     timing: Timing | None = None
+    run: tuple[Run, int] | None = None
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
         """The picture [H, W, 3], uint8 sRGB, decoded when first asked for.
 
         Raises:
-            MissingExtraError: it travelled as JPEG and Pillow is not installed.
+            MissingExtraError: it travelled as JPEG and Pillow is not installed, or as H.264 and PyAV is not.
             ValueError: the data is damaged or not of the camera's size.
         """
         height, width = self.camera.height, self.camera.width
@@ -85,6 +94,9 @@ class Frame:
                     f"a raw frame of {width}x{height} has {height * width * 3} bytes, got {len(self.data)}"
                 )
             return np.frombuffer(self.data, np.uint8).reshape(height, width, 3)
+        if self.run is not None:
+            run, place = self.run
+            return run.picture(place)
         image = (
             png.decode(self.data, max_pixels=height * width)
             if self.encoding is Encoding.PNG

@@ -13,7 +13,7 @@ from keepworld.capabilities import FamilyCapabilities, Reading, SessionInfo
 from keepworld.capture import Capture, CaptureWriter, Provenance
 from keepworld.errors import CaptureError
 from keepworld.files import whole_folder
-from keepworld.frames import Chunk, Encoding
+from keepworld.frames import Chunk
 
 _NOTHING = "nothing was recorded: steer or follow, or open the session with record='folder'"
 
@@ -157,7 +157,7 @@ class Recording:
         is_asked_for = self._is_wanted and record_from is not None and chunk.frames[-1].number >= record_from
         if not (self.is_everything or is_asked_for):
             return
-        if any(frame.encoding is Encoding.JPEG for frame in chunk.frames):
+        if any(not frame.encoding.is_lossless for frame in chunk.frames):
             return  # left from a lossy walk before this one
         if self._recorder is None:
             self._recorder = Recorder(None, self._provenance)

@@ -128,7 +128,8 @@ class AsyncSession:
         Args:
             controls: an input (see `keepworld.inputs`), a function that gives a `Control`, motion words or a `Script`;
                 None stands still.
-            encoding: how pictures travel: "raw", "png", or "jpeg" (lossy; decoding needs Pillow).
+            encoding: how pictures travel: "raw", "png", "jpeg" (lossy; decoding needs Pillow) or "h264" (video, lossy,
+                the smallest; decoding needs PyAV).
             depth: send depth, labels and confidence with each frame.
             pace: "realtime" keeps to the clock, "fast" does not wait for it, "pause" is never more than a chunk ahead of
                 the one you have.

@@ -59,8 +59,8 @@ class Walker:
             raise ValueError(f"pace must be one of {', '.join(wire.PACES)}, got {pace!r}")
         if encoding not in [*Encoding]:
             raise ValueError(f"encoding must be one of {', '.join(Encoding)}, got {encoding!r}")
-        if self._records_everything and encoding == Encoding.JPEG:
-            raise ValueError("encoding must be lossless in a session that records everything, got 'jpeg'")
+        if self._records_everything and not Encoding(encoding).is_lossless:
+            raise ValueError(f"encoding must be lossless in a session that records everything, got {encoding!r}")
         wants_depth = (depth or self._records_everything) and self._capabilities.has_depth
         return Settings(encoding=Encoding(encoding), depth=wants_depth, pace=pace, only_scripted=only_scripted)
 

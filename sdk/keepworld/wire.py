@@ -21,6 +21,7 @@ from keepworld.frames import Encoding, EventRecord, Frame, Latency, Receipt, Tim
 from keepworld.motion import Control, Segment
 from keepworld.timeline import PlannedEvent
 from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, world_service_pb2
+from keepworld.video import Video
 
 MAX_CHUNK_FRAMES = 256
 MAX_WORDS = 2000
@@ -30,6 +31,7 @@ ENCODINGS = {
     Encoding.RAW: frame_pb2.IMAGE_ENCODING_RAW_RGB8,
     Encoding.PNG: frame_pb2.IMAGE_ENCODING_PNG,
     Encoding.JPEG: frame_pb2.IMAGE_ENCODING_JPEG,
+    Encoding.H264: frame_pb2.IMAGE_ENCODING_H264,
 }
 _ENCODINGS_BACK = {there: here for here, there in ENCODINGS.items()}
 UNITS = {geometry_pb2.UNITS_METRES: Units.METRES, geometry_pb2.UNITS_MODEL: Units.MODEL}
@@ -204,8 +206,8 @@ def attached(message: session_pb2.Attached) -> Attached:
     )
 
 
-def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units) -> Frame:
-    """Read a frame that was asked for in `size` (width, height).
+def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units, video: Video) -> Frame:
+    """Read a frame that was asked for in `size` (width, height); `video` has those before it in its stream.
 
     Raises:
         ProtocolError: it is of another size, or damaged.
@@ -218,6 +220,7 @@ def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units) -> F
             raise ValueError(f"{len(data)} bytes of raw picture for {size[0]}x{size[1]}")
         if not math.isfinite(message.time_s):
             raise ValueError(f"its time is {message.time_s}")
+        run = video.add(data, message.chunk) if encoding is Encoding.H264 else None
         labels, confidence = _plane(message.pixels.labels, size), _plane(message.pixels.confidence, size)
         return Frame(
             number=message.seq,
@@ -231,6 +234,7 @@ def frame(message: frame_pb2.Frame, *, size: tuple[int, int], units: Units) -> F
             labels=labels,
             confidence=confidence,
             timing=Timing(drawn_s=message.timing.drawn_us * 1e-6, sent_s=message.timing.sent_us * 1e-6),
+            run=run,
         )
 
 

@@ -16,6 +16,7 @@ from keepworld.capabilities import (
     WaitingEvent,
 )
 from keepworld.errors import ProtocolError, printable
+from keepworld.frames import Encoding
 from keepworld.uploads import Upload
 from keepworld.v1 import asset_service_pb2, frame_pb2, world_service_pb2
 from keepworld.wire import (
@@ -30,6 +31,7 @@ from keepworld.wire import (
 )
 
 _MAX_FAMILIES = 64
+_EVERY_SERVERS = {ENCODINGS[name] for name in (Encoding.RAW, Encoding.PNG, Encoding.JPEG)}
 MAX_LISTED = 10_000
 MAX_SIDE = 16_384
 
@@ -69,7 +71,13 @@ def capabilities(message: world_service_pb2.GetCapabilitiesResponse) -> Capabili
             server_version=printable(message.server_version, 200),
             families=tuple(_family(family) for family in message.families[:_MAX_FAMILIES]),
             limits=limits,
+            encodings=_encodings(message),
         )
+
+
+def _encodings(message: world_service_pb2.GetCapabilitiesResponse) -> tuple[str, ...]:
+    there = set(message.encodings[:MAX_WORDS]) or _EVERY_SERVERS
+    return tuple(str(name) for name, number in ENCODINGS.items() if number in there)
 
 
 def _family(there: world_service_pb2.FamilyCapabilities) -> FamilyCapabilities:

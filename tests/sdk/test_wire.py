@@ -14,6 +14,7 @@ from keepworld.frames import Frame
 from keepworld.motion import Control
 from keepworld.paths import orbit
 from keepworld.v1 import frame_pb2, world_service_pb2
+from keepworld.video import Video
 
 from tests.sdk.scripted_server import SIZE, chunk_end, frame, packed
 
@@ -21,7 +22,7 @@ WIDTH, HEIGHT = SIZE
 
 
 def read(message: frame_pb2.Frame) -> Frame:
-    return wire.frame(message, size=SIZE, units=Units.METRES)
+    return wire.frame(message, size=SIZE, units=Units.METRES, video=Video(SIZE))
 
 
 def test_depth_and_masks_come_back_to_the_bit(rng: np.random.Generator) -> None:

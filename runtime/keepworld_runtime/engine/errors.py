@@ -38,6 +38,13 @@ class InvalidFieldError(RequestError):
     reason = "INVALID_FIELD"
 
 
+class EncodingNotSupportedError(RequestError):
+    """Frames cannot be had in this form: not of this server, or not of this size."""
+
+    status = "INVALID_ARGUMENT"
+    reason = "ENCODING_NOT_SUPPORTED"
+
+
 class AxisNotSupportedError(RequestError):
     """A control asks for an axis that the session's mode does not honour."""
 

@@ -44,6 +44,7 @@ _ENCODINGS = {
     frame_pb2.IMAGE_ENCODING_RAW_RGB8: "raw",
     frame_pb2.IMAGE_ENCODING_PNG: "png",
     frame_pb2.IMAGE_ENCODING_JPEG: "jpeg",
+    frame_pb2.IMAGE_ENCODING_H264: "h264",
 }
 _STREAMS = ("StreamSession",)  # whose length is how long somebody walked, not how long an answer took
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from keepworld_runtime.families.family import FrameData
+from keepworld_runtime.serving.h264 import H264Encoder
 
 _FULL_COLOUR_FROM = 90  # JPEG quality from which colour is kept at full resolution
 
@@ -25,11 +26,12 @@ class Encoding(StrEnum):
     RAW = "raw"
     PNG = "png"
     JPEG = "jpeg"
+    H264 = "h264"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureFormat:
-    """What a reader asked for: an encoding, the JPEG quality, and whether pixel data comes along."""
+    """What a reader asked for: an encoding, the quality of JPEG and H.264, and whether pixel data comes along."""
 
     encoding: Encoding
     quality: int = 90
@@ -54,10 +56,14 @@ class Encoded:
     ready_s: float
 
 
-def encode(data: FrameData, wanted: PictureFormat) -> Encoded:
-    """Turn a frame into bytes."""
+def encode(data: FrameData, wanted: PictureFormat, video: H264Encoder | None = None) -> Encoded:
+    """Turn a frame into bytes, as the next picture of `video` if H.264 is wanted."""
     started_s = time.monotonic()
-    image = _picture(data.image, wanted)
+    if wanted.encoding is Encoding.H264:
+        assert video is not None
+        image = video.encode(data.image, alone=data.index == 0)
+    else:
+        image = _picture(data.image, wanted)
     depth = _depth_planes(data.depth) if wanted.pixel_data else b""
     labels = _deflate(data.labels) if wanted.pixel_data else b""
     confidence = _deflate(data.confidence) if wanted.pixel_data else b""

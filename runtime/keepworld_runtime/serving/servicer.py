@@ -75,6 +75,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
                 wire.capabilities(family.capabilities, engine.chunk_s(name)) for name, family in engine.families.items()
             ],
             limits=wire.limits(engine.limits, self._assets.limits),
+            encodings=wire.encodings(),
         )
 
     async def CreateSession(  # noqa: N802
@@ -111,7 +112,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         """The walk: controls and events in, frames out."""
         attach = await _first_message(request_iterator)
         session = self._engine.session(attach.session_id, attach.token)
-        wanted = validate.picture_format(attach.config, "attach.config")
+        wanted = validate.picture_format(attach.config, session.spec, "attach.config")
         last_seq = attach.last_seq if attach.HasField("last_seq") else None
         pace = validate.pace(attach.pace, "attach.pace")
         attachment = await self._engine.attach(session, pace, last_seq, attach.line)

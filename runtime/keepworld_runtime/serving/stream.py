@@ -19,7 +19,8 @@ from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, RequestError
 from keepworld_runtime.engine.outbox import Failure, Item, MadeChunk, MadeFrame
 from keepworld_runtime.engine.session import Session
-from keepworld_runtime.serving import pictures, validate, wire
+from keepworld_runtime.serving import validate, wire
+from keepworld_runtime.serving.encoding import FrameEncoder
 from keepworld_runtime.serving.pictures import Encoded, PictureFormat
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class _Tally:
 class Stream:
     """Reads, encodes and writes until the session is taken away or the client goes.
 
-    Every frame is encoded as soon as it is made; every write waits for the one before, so that a reader who stops holds up
+    Every frame is encoded as soon as that can be; every write waits for the one before, so that a reader who stops holds up
     this stream and nothing else.
     """
 
@@ -63,7 +64,7 @@ class Stream:
         self._session = session
         self._attachment = attachment
         self._wanted = wanted
-        self._threads = threads
+        self._encoder = FrameEncoder(threads, session.capabilities.fps)
         self._replies: deque[Response] = deque()
         self._outgoing: deque[tuple[Item, asyncio.Future[Encoded] | asyncio.Future[bytes] | None]] = deque()
         self._something = asyncio.Event()
@@ -132,7 +133,7 @@ class Stream:
             case "pace":
                 self._engine.set_pace(session, validate.pace(request.pace, "pace"))
             case "config":
-                self._wanted = validate.picture_format(request.config, "config")
+                self._wanted = validate.picture_format(request.config, session.spec, "config")
             case "ack":
                 session.acknowledge(request.ack.seq)
             case "attach":
@@ -142,12 +143,11 @@ class Stream:
         return None
 
     async def _encode(self) -> None:
-        """Have every frame encoded as it is made, in parallel; keep their order. The end of a chunk waits for the journal."""
-        loop = asyncio.get_running_loop()
+        """Have every frame encoded as it is made; keep their order. The end of a chunk waits for the journal."""
         async for item in self._session.outbox.follow():
             future: asyncio.Future[Encoded] | asyncio.Future[bytes] | None = None
             if isinstance(item, MadeFrame):
-                future = loop.run_in_executor(self._threads, pictures.encode, item.data, self._wanted)
+                future = self._encoder.begin(item.data, self._wanted)
             elif isinstance(item, MadeChunk):
                 future = item.digest
             if future:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from keepworld_runtime.engine.errors import (
     AxisNotSupportedError,
+    EncodingNotSupportedError,
     EventNotUnderstoodError,
     InputNotSupportedError,
     InvalidFieldError,
@@ -24,6 +25,7 @@ from keepworld_runtime.engine.pace import Pace, PaceMode
 from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.families.family import Capabilities, Event, Family, Reading, WorldSpec
 from keepworld_runtime.journal.record import Asked
+from keepworld_runtime.serving import h264
 from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.pictures import Encoding, PictureFormat
 
@@ -44,6 +46,7 @@ _ENCODINGS = {
     frame_pb2.IMAGE_ENCODING_RAW_RGB8: Encoding.RAW,
     frame_pb2.IMAGE_ENCODING_PNG: Encoding.PNG,
     frame_pb2.IMAGE_ENCODING_JPEG: Encoding.JPEG,
+    frame_pb2.IMAGE_ENCODING_H264: Encoding.H264,
 }
 
 
@@ -110,10 +113,21 @@ def pace(message: session_pb2.Pace, field: str) -> Pace:
     return Pace(mode=_PACES[message.mode], only_scripted=message.only_scripted)
 
 
-def picture_format(message: session_pb2.StreamConfig, field: str) -> PictureFormat:
-    """How a reader wants its frames."""
+def picture_format(message: session_pb2.StreamConfig, spec: WorldSpec, field: str) -> PictureFormat:
+    """How a reader wants the frames of a session."""
     if message.encoding not in _ENCODINGS:
-        raise InvalidFieldError("choose an encoding: raw, PNG or JPEG", field=f"{field}.encoding")
+        raise InvalidFieldError("choose an encoding: raw, PNG, JPEG or H.264", field=f"{field}.encoding")
+    if message.encoding == frame_pb2.IMAGE_ENCODING_H264:
+        if not h264.is_available():
+            raise EncodingNotSupportedError(
+                "this server has no H.264: install 'keepworld[video]' where it runs, or choose raw, PNG or JPEG",
+                field=f"{field}.encoding",
+            )
+        if spec.width % 2 or spec.height % 2:
+            raise EncodingNotSupportedError(
+                f"H.264 takes even sides, the session has {spec.width}x{spec.height}; choose raw, PNG or JPEG",
+                field=f"{field}.encoding",
+            )
     if message.quality > 100:
         raise InvalidFieldError(f"quality is 1 to 100, or 0 for 90, got {message.quality}", field=f"{field}.quality")
     return PictureFormat(

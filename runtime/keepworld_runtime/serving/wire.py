@@ -17,6 +17,7 @@ from keepworld_runtime.engine.snapshot import Listed
 from keepworld_runtime.families.family import Capabilities, FrameData, Reading
 from keepworld_runtime.journal.record import Asked
 from keepworld_runtime.journal.tree import Line, Waiting
+from keepworld_runtime.serving import h264
 from keepworld_runtime.serving.assets import AssetLimits
 from keepworld_runtime.serving.pictures import Encoded, Encoding
 
@@ -32,6 +33,7 @@ _ENCODINGS = {
     Encoding.RAW: frame_pb2.IMAGE_ENCODING_RAW_RGB8,
     Encoding.PNG: frame_pb2.IMAGE_ENCODING_PNG,
     Encoding.JPEG: frame_pb2.IMAGE_ENCODING_JPEG,
+    Encoding.H264: frame_pb2.IMAGE_ENCODING_H264,
 }
 _NOTICES = {
     NoticeKind.WORKER_RESTARTED: session_pb2.NOTICE_KIND_WORKER_RESTARTED,
@@ -77,6 +79,11 @@ def capabilities(family: Capabilities, chunk_s: float) -> world_service_pb2.Fami
         takes_image=family.takes_image,
         takes_clip=family.takes_clip,
     )
+
+
+def encodings() -> list[frame_pb2.ImageEncoding.ValueType]:
+    """Those that this installation has."""
+    return [number for encoding, number in _ENCODINGS.items() if encoding is not Encoding.H264 or h264.is_available()]
 
 
 def limits(values: Limits, assets: AssetLimits) -> world_service_pb2.Limits:

@@ -1,6 +1,7 @@
 """``keepworld bench``: what this machine does, measured through a real server and a real client.
 
-``keepworld bench load`` finds how many sessions a server holds. ``keepworld bench family`` measures a learned family without
+``keepworld bench load`` finds how many sessions a server holds, ``keepworld bench encodings`` what a frame costs in each
+encoding and what is lost. ``keepworld bench family`` measures a learned family without
 server and client, stage by stage; it is a program of the runtime.
 """
 
@@ -23,6 +24,7 @@ EXAMPLES = """\
   keepworld bench
   keepworld bench --sizes 256x144 512x288 --encodings raw --chunks 20 --json
   keepworld bench load                       how many sessions the server holds (load --help says more)
+  keepworld bench encodings                  bytes, CPU and PSNR of raw, PNG, JPEG, H.264 and depth
   keepworld bench family worldplay-8b        a learned model alone, stage by stage (family --help says more)
   keepworld bench splats                     training steps of splats, by size and count (splats --help says more)
 """
@@ -59,6 +61,8 @@ def main(arguments: list[str]) -> int:
         return load.main(arguments[1:])
     if arguments[:1] == ["family"]:
         become("keepworld_runtime.bench", arguments[1:], extra="neural")
+    if arguments[:1] == ["encodings"]:
+        become("keepworld_runtime.bench.encodings", arguments[1:], extra="runtime")
     if arguments[:1] == ["splats"]:
         become("keepworld_exporters.bench_splats", arguments[1:], extra="export")
     parser = command_parser(

@@ -34,7 +34,7 @@ LIBRARIES = {
     "scipy": ("export", "no export"),
     "fast-simplification": ("export", "no export"),
     "open3d": ("export", "no measuring against a true surface"),
-    "av": ("export", "no walk.mp4"),
+    "av": ("video", "no H.264 streams, no walk.mp4"),
 }
 SYSTEM_LIBRARIES = {
     "GL": ("libgl1", "Open3D does not import: no measuring against a true surface"),

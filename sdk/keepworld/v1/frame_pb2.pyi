@@ -34,9 +34,15 @@ class _ImageEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageEn
     """Lossless."""
     IMAGE_ENCODING_JPEG: _ImageEncoding.ValueType  # 3
     """Lossy; quality as configured."""
+    IMAGE_ENCODING_H264: _ImageEncoding.ValueType  # 4
+    """Video, lossy: one access unit a frame, Annex B. Frames follow from those before them in their chunk. The first of every
+    chunk, and of every stream, is an IDR picture behind its parameter sets (SPS, PPS): a chunk decodes alone. No B-frames:
+    each picture comes out of a decoder as it goes in. 4:2:0, so that both sides must be even; BT.709 in limited range, as the
+    SPS says too. WebCodecs' codec string is "avc1." and the three bytes behind the SPS's first, in hexadecimal.
+    """
 
 class ImageEncoding(_ImageEncoding, metaclass=_ImageEncodingEnumTypeWrapper):
-    """How a picture travels. sRGB; rows from the top."""
+    """How a picture travels. sRGB; rows from the top. Which of them a server has is among its capabilities."""
 
 IMAGE_ENCODING_UNSPECIFIED: ImageEncoding.ValueType  # 0
 IMAGE_ENCODING_RAW_RGB8: ImageEncoding.ValueType  # 1
@@ -45,6 +51,12 @@ IMAGE_ENCODING_PNG: ImageEncoding.ValueType  # 2
 """Lossless."""
 IMAGE_ENCODING_JPEG: ImageEncoding.ValueType  # 3
 """Lossy; quality as configured."""
+IMAGE_ENCODING_H264: ImageEncoding.ValueType  # 4
+"""Video, lossy: one access unit a frame, Annex B. Frames follow from those before them in their chunk. The first of every
+chunk, and of every stream, is an IDR picture behind its parameter sets (SPS, PPS): a chunk decodes alone. No B-frames:
+each picture comes out of a decoder as it goes in. 4:2:0, so that both sides must be even; BT.709 in limited range, as the
+SPS says too. WebCodecs' codec string is "avc1." and the three bytes behind the SPS's first, in hexadecimal.
+"""
 Global___ImageEncoding: _TypeAlias = ImageEncoding  # noqa: Y015
 
 @_typing.final

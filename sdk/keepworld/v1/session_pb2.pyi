@@ -111,7 +111,7 @@ class StreamConfig(_message.Message):
     PIXEL_DATA_FIELD_NUMBER: _builtins.int
     encoding: _frame_pb2.ImageEncoding.ValueType
     quality: _builtins.int
-    """JPEG quality, 1 to 100; 0: 90."""
+    """Of JPEG and H.264, 1 to 100; 0: 90."""
     pixel_data: _builtins.bool
     """Send depth, labels and confidence with each frame."""
     def __init__(

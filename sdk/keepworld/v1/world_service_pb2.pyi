@@ -70,21 +70,27 @@ class GetCapabilitiesResponse(_message.Message):
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
     FAMILIES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    ENCODINGS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     @_builtins.property
     def families(self) -> _containers.RepeatedCompositeFieldContainer[Global___FamilyCapabilities]: ...
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def encodings(self) -> _containers.RepeatedScalarFieldContainer[_frame_pb2.ImageEncoding.ValueType]:
+        """Those that frames can be asked for in; none from servers that have raw, PNG and JPEG and do not say so."""
+
     def __init__(
         self,
         *,
         server_version: _builtins.str = ...,
         families: _abc.Iterable[Global___FamilyCapabilities] | None = ...,
         limits: Global___Limits | None = ...,
+        encodings: _abc.Iterable[_frame_pb2.ImageEncoding.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["families", b"families", "limits", b"limits", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "families", b"families", "limits", b"limits", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
