@@ -18,6 +18,33 @@ from keepworld_exporters.scene import Mesh
 
 TEXTURE = "texture.png"
 _STAGE = "world.usda"
+_COLOURS = """
+        def Shader "colours"
+        {
+            uniform token info:id = "UsdPrimvarReader_float3"
+            string inputs:varname = "displayColor"
+            float3 outputs:result
+        }
+"""
+_TEXTURE = """
+        def Shader "picture"
+        {
+            uniform token info:id = "UsdUVTexture"
+            asset inputs:file = @FILE@
+            token inputs:sourceColorSpace = "sRGB"
+            float2 inputs:st.connect = </world/look/places.outputs:result>
+            token inputs:wrapS = "repeat"
+            token inputs:wrapT = "repeat"
+            float3 outputs:rgb
+        }
+
+        def Shader "places"
+        {
+            uniform token info:id = "UsdPrimvarReader_float2"
+            string inputs:varname = "st"
+            float2 outputs:result
+        }
+"""
 _ALIGNMENT = 64  # of the files in a USDZ archive
 
 
@@ -41,11 +68,12 @@ def encode(mesh: Mesh, about: Mapping[str, object] | None = None, *, texture: st
         lines.append(
             f'texCoord2f[] primvars:st = {usd.tuples(flip_v(mesh.uvs))} (\n            interpolation = "vertex"\n        )'
         )
-    head, material = "", ""
-    if texture is not None:
-        head = ' (\n        prepend apiSchemas = ["MaterialBindingAPI"]\n    )'
-        lines.append("rel material:binding = </world/look>")
-        material = _material(texture)
+    head = ' (\n        prepend apiSchemas = ["MaterialBindingAPI"]\n    )'
+    lines.append("rel material:binding = </world/look>")
+    if texture is None:
+        material = _material(_COLOURS, "colours.outputs:result")
+    else:
+        material = _material(_TEXTURE.replace("FILE", texture), "picture.outputs:rgb")
     body = "\n        ".join(lines)
     prim = f'def Xform "world"\n{{\n    def Mesh "surface"{head}\n    {{\n        {body}\n    }}\n{material}}}\n'
     return usd.stage(prim, about or {})
@@ -102,7 +130,7 @@ def decode_archive(data: bytes) -> Mesh:
     return mesh if picture is None or mesh.uvs is None else replace(mesh, texture=decode_picture(picture))
 
 
-def _material(texture: str) -> str:
+def _material(source: str, output: str) -> str:
     return f"""
     def Material "look"
     {{
@@ -111,28 +139,10 @@ def _material(texture: str) -> str:
         def Shader "shader"
         {{
             uniform token info:id = "UsdPreviewSurface"
-            color3f inputs:diffuseColor.connect = </world/look/picture.outputs:rgb>
+            color3f inputs:diffuseColor.connect = </world/look/{output}>
             float inputs:metallic = 0
             float inputs:roughness = 1
             token outputs:surface
         }}
-
-        def Shader "picture"
-        {{
-            uniform token info:id = "UsdUVTexture"
-            asset inputs:file = @{texture}@
-            token inputs:sourceColorSpace = "sRGB"
-            float2 inputs:st.connect = </world/look/places.outputs:result>
-            token inputs:wrapS = "repeat"
-            token inputs:wrapT = "repeat"
-            float3 outputs:rgb
-        }}
-
-        def Shader "places"
-        {{
-            uniform token info:id = "UsdPrimvarReader_float2"
-            string inputs:varname = "st"
-            float2 outputs:result
-        }}
-    }}
+{source}    }}
 """

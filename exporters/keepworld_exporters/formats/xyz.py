@@ -1,7 +1,7 @@
-"""``.xyz``: a cloud as text, a point a line: x y z, red green blue as whole numbers, and a normal.
+"""``.xyz``: a cloud as text, a point a line: x y z, and red green blue as whole numbers.
 
-Nobody wrote it down; CloudCompare, MeshLab, Houdini and Unreal read these columns. Places and normals keep six digits behind the
-point, which at a metre is a micrometre.
+Nobody wrote it down; these six columns are what most programs read (CloudCompare, Houdini, Unreal, three.js), and more of them
+what some do not. Places keep six digits behind the point, which at a metre is a micrometre.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from keepworld_exporters.formats.checks import checked_points
 from keepworld_exporters.scene import Points
 
-_FORM = "%.6f %.6f %.6f %d %d %d %.6f %.6f %.6f"
+_FORM = "%.6f %.6f %.6f %d %d %d"
 
 
 def encode(points: Points) -> bytes:
     """Turn a cloud into a file."""
-    rows = zip(*points.positions.T.tolist(), *points.colours.T.tolist(), *points.normals.T.tolist(), strict=True)
+    rows = zip(*points.positions.T.tolist(), *points.colours.T.tolist(), strict=True)
     return "".join([f"{_FORM % row}\n" for row in rows]).encode("ascii")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests import scenes
 
-CELL = 0.05  # of the letter's wall
+CELL = 0.1  # of the letter's wall
 
 
 def some_splats(count: int = 40, bands: int = 15, seed: int = 3) -> Splats:
@@ -52,9 +52,9 @@ def tetrahedron(*, textured: bool = False) -> Mesh:
     )
 
 
-def letter_points() -> Points:
+def letter_points(cell: float = CELL) -> Points:
     """The wall with the letter F and the three bars, as a cloud on a grid."""
-    x, y = np.meshgrid(np.arange(-1.6, 1.8, CELL), np.arange(-1.2, 1.2, CELL))
+    x, y = np.meshgrid(np.arange(-1.6, 1.8, cell), np.arange(-1.2, 1.2, cell))
     wall = np.stack([x, y, np.full(x.shape, scenes.F_WALL_Z)], -1).reshape(-1, 3)
     colours = [scenes.letter(wall)]
     places = [wall]
@@ -73,29 +73,50 @@ def letter_points() -> Points:
     )
 
 
-def letter_splats() -> Splats:
+def letter_splats(cell: float = CELL) -> Splats:
     """The same as round splats without harmonics, opaque enough to be told apart."""
-    points = letter_points()
+    points = letter_points(cell)
     count = len(points.positions)
     return Splats(
         means=points.positions,
         quats=np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
-        scales=np.full((count, 3), 0.6 * CELL, np.float32),
+        scales=np.full((count, 3), 0.6 * cell, np.float32),
         opacities=np.full(count, 0.9, np.float32),
         sh0=((points.colours / 255.0 - 0.5) / 0.28209479177387814).astype(np.float32),
         shN=np.zeros((count, 0, 3), np.float32),
     )
 
 
-def letter_mesh() -> Mesh:
+def letter_mesh(cell: float = CELL) -> Mesh:
     """The same as small triangles that face the camera of `look_ahead`, one a point."""
-    points = letter_points()
-    corner = np.float32([[-0.03, 0.03, 0], [0.03, 0.03, 0], [0, -0.03, 0]])  # anticlockwise with y down, seen along z
+    points = letter_points(cell)
+    reach = min(0.6 * cell, 0.03)
+    corner = np.float32(
+        [[-reach, reach, 0], [reach, reach, 0], [0, -reach, 0]]
+    )  # anticlockwise with y down, seen along z
     vertices = (points.positions[:, None] + corner[[0, 2, 1]][None]).reshape(-1, 3)
     return Mesh(
         vertices=vertices,
         faces=np.arange(len(vertices), dtype=np.int32).reshape(-1, 3),
         colours=np.repeat(points.colours, 3, 0),
+    )
+
+
+def lantern() -> Splats:
+    """A ball of opaque splats 3 m ahead whose harmonics of degree 3 make it look different from every side."""
+    rng = np.random.default_rng(9)
+    ways = rng.normal(size=(2500, 3))
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    weights = rng.normal(size=(15, 3))
+    quats = rng.normal(size=(2500, 4))
+    return Splats(
+        means=(ways * 0.8 + [0.1, -0.2, 3]).astype(np.float32),
+        quats=(quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float32),
+        scales=np.tile(np.float32([0.06, 0.05, 0.02]), (2500, 1)),
+        opacities=np.full(2500, 0.95, np.float32),
+        sh0=np.tile(np.float32([0.2, 0.1, 0.0]), (2500, 1)),
+        shN=np.tile((0.18 * weights).astype(np.float32), (2500, 1, 1)),
+        antialiased=True,
     )
 
 
