@@ -213,7 +213,7 @@ def test_a_scene_in_other_units_trains_as_well(balls):
     for unit in (1.0, 50.0):
         trained = train(shots(balls, unit), rough_start(balls, unit), short(), rasterizer=CpuRasterizer())
         found.append(psnr(trained.splats, balls, 0.3, unit))
-    assert found[0] > 21
+    assert found[0] > 20.5
     assert found[1] == pytest.approx(found[0], abs=1)
 
 

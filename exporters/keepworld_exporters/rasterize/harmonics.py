@@ -30,29 +30,31 @@ def _basis(x: float, y: float, z: float, bands: int, b: NDArray[np.float64]) -> 
         b[14] = -0.5900435899266435 * x * (x * x - 3 * y * y)
 
 
-@njit(cache=True)
-def _slopes(x: float, y: float, z: float, bands: int, d: NDArray[np.float64]) -> None:
-    """Write the derivatives [K, 3] of `_basis` by x, y and z; those that are 0 everywhere are left as they are."""
+@njit(cache=True, inline="always")
+def _slope(x: float, y: float, z: float, bands: int, w: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The derivatives by x, y and z of `_basis` at a unit direction, weighted with w [K] and added up."""
+    gx, gy, gz = 0.0, 0.0, 0.0
     if bands >= 3:
-        d[0, 1], d[1, 2], d[2, 0] = -0.4886025119029199, 0.4886025119029199, -0.4886025119029199
+        k = 0.4886025119029199
+        gx, gy, gz = -k * w[2], -k * w[0], k * w[1]
     if bands >= 8:
         k = 1.0925484305920792
-        d[3, 0], d[3, 1] = k * y, k * x
-        d[4, 1], d[4, 2] = -k * z, -k * y
-        d[5, 2] = 6 * 0.31539156525252005 * z
-        d[6, 0], d[6, 2] = -k * z, -k * x
-        d[7, 0], d[7, 1] = k * x, -k * y
+        gx += k * (y * w[3] - z * w[6] + x * w[7])
+        gy += k * (x * w[3] - z * w[4] - y * w[7])
+        gz += 6 * 0.31539156525252005 * z * w[5] - k * (y * w[4] + x * w[6])
     if bands >= 15:
-        k = 0.5900435899266435
-        d[8, 0], d[8, 1] = -6 * k * x * y, -3 * k * (x * x - y * y)
-        d[14, 0], d[14, 1] = -3 * k * (x * x - y * y), 6 * k * x * y
+        k, xx_yy, xy = 3 * 0.5900435899266435, x * x - y * y, 2 * x * y
+        gx -= k * (xy * w[8] + xx_yy * w[14])
+        gy += k * (xy * w[14] - xx_yy * w[8])
         k = 2.890611442640554
-        d[9, 0], d[9, 1], d[9, 2] = k * y * z, k * x * z, k * x * y
-        d[13, 0], d[13, 1], d[13, 2] = k * x * z, -k * y * z, 0.5 * k * (x * x - y * y)
-        k = 0.4570457994644658
-        d[10, 1], d[10, 2] = -k * (5 * z * z - 1), -10 * k * y * z
-        d[12, 0], d[12, 2] = -k * (5 * z * z - 1), -10 * k * x * z
-        d[11, 2] = 0.3731763325901154 * (15 * z * z - 3)
+        gx += k * z * (y * w[9] + x * w[13])
+        gy += k * z * (x * w[9] - y * w[13])
+        gz += k * (x * y * w[9] + 0.5 * xx_yy * w[13])
+        k, zz = 0.4570457994644658, 5 * z * z - 1
+        gx -= k * zz * w[12]
+        gy -= k * zz * w[10]
+        gz += 3 * 0.3731763325901154 * zz * w[11] - 10 * k * z * (y * w[10] + x * w[12])
+    return gx, gy, gz
 
 
 @njit(cache=True, parallel=True)
@@ -107,29 +109,24 @@ def shade_back(
     by_shN = np.zeros(shN.shape, np.float32)
     by_centres = np.zeros((_SLICES, 3))
     for part in prange(_SLICES):
-        b, d, g = np.zeros(15), np.zeros((15, 3)), np.zeros(3)
+        b, w = np.zeros(15), np.zeros(15)
         for i in range(part * count // _SLICES, (part + 1) * count // _SLICES):
             if boxes[i, 2] == boxes[i, 0]:
+                continue
+            red = by_colours[i, 0] if colours[i, 0] > 0 else 0.0
+            green = by_colours[i, 1] if colours[i, 1] > 0 else 0.0
+            blue = by_colours[i, 2] if colours[i, 2] > 0 else 0.0
+            by_sh0[i, 0], by_sh0[i, 1], by_sh0[i, 2] = SH_C0 * red, SH_C0 * green, SH_C0 * blue
+            if bands == 0:
                 continue
             x, y, z = means[i, 0] - centre[0], means[i, 1] - centre[1], means[i, 2] - centre[2]
             length = max(np.sqrt(x * x + y * y + z * z), 1e-12)
             x, y, z = x / length, y / length, z / length
-            for k in range(3):
-                g[k] = by_colours[i, k] if colours[i, k] > 0 else 0.0
-                by_sh0[i, k] = SH_C0 * g[k]
-            if bands == 0:
-                continue
             _basis(x, y, z, bands, b)
-            _slopes(x, y, z, bands, d)
-            gx, gy, gz = 0.0, 0.0, 0.0
             for j in range(bands):
-                worth = 0.0
-                for k in range(3):
-                    by_shN[i, j, k] = b[j] * g[k]
-                    worth += shN[i, j, k] * g[k]
-                gx += worth * d[j, 0]
-                gy += worth * d[j, 1]
-                gz += worth * d[j, 2]
+                by_shN[i, j, 0], by_shN[i, j, 1], by_shN[i, j, 2] = b[j] * red, b[j] * green, b[j] * blue
+                w[j] = shN[i, j, 0] * red + shN[i, j, 1] * green + shN[i, j, 2] * blue
+            gx, gy, gz = _slope(x, y, z, bands, w)
             along = gx * x + gy * y + gz * z
             gx, gy, gz = (gx - along * x) / length, (gy - along * y) / length, (gz - along * z) / length
             by_means[i, 0], by_means[i, 1], by_means[i, 2] = gx, gy, gz

@@ -59,7 +59,7 @@ def project(
 
 
 @njit(cache=True)
-def _rotation(quat: NDArray[np.float32], R: NDArray[np.float64]) -> float:
+def rotation(quat: NDArray[np.float32], R: NDArray[np.float64]) -> float:
     """Write the rotation of a quaternion of any length, and give that length."""
     w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
     length = max(np.sqrt(w * w + x * x + y * y + z * z), 1e-12)
@@ -113,7 +113,7 @@ def _project(
             x = viewmat[0, 0] * p[0] + viewmat[0, 1] * p[1] + viewmat[0, 2] * p[2] + viewmat[0, 3]
             y = viewmat[1, 0] * p[0] + viewmat[1, 1] * p[1] + viewmat[1, 2] * p[2] + viewmat[1, 3]
             slope_x, slope_y = _held(x / z, fx, cx, width), _held(y / z, fy, cy, height)
-            _rotation(quats[i], R)
+            rotation(quats[i], R)
             xx, xy, yy = 0.0, 0.0, 0.0
             for k in range(3):
                 ax, ay, az = R[0, k], R[1, k], R[2, k]
@@ -193,7 +193,7 @@ def project_back(
             y = W[1, 0] * p[0] + W[1, 1] * p[1] + W[1, 2] * p[2] + viewmat[1, 3]
             z = W[2, 0] * p[0] + W[2, 1] * p[1] + W[2, 2] * p[2] + viewmat[2, 3]
             slope_x, slope_y = _held(x / z, fx, cx, width), _held(y / z, fy, cy, height)
-            length = _rotation(quats[i], R)
+            length = rotation(quats[i], R)
             for r in range(3):
                 for c in range(3):
                     Q[r, c] = W[r, 0] * R[0, c] + W[r, 1] * R[1, c] + W[r, 2] * R[2, c]

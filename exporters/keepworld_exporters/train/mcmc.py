@@ -9,8 +9,10 @@ from __future__ import annotations
 from math import comb
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from keepworld_exporters.rasterize.project import rotation
 from keepworld_exporters.train.parameters import Parameters, logit, opacity
 
 DEAD = 0.005  # opacity at which a splat has nothing more to say
@@ -63,13 +65,32 @@ def shake(
     """
     opacities = opacity(values.logits[:, 0])
     faint = np.flatnonzero(free & (opacities < _SHAKEN))
-    if not faint.size:
-        return
-    much = 1 / (1 + np.exp(-100 * (DEAD - opacities[faint].astype(np.float64))))
-    noise = rng.standard_normal((len(faint), 3)) * (much * rate * _SHAKE / scene_size)[:, None]
-    R = _rotations(values.quats[faint].astype(np.float64))
-    along = np.einsum("nji,nj->ni", R, noise) * np.exp(2 * values.log_scales[faint].astype(np.float64))
-    values.means[faint] += np.einsum("nij,nj->ni", R, along).astype(np.float32)
+    noise = rng.standard_normal((len(faint), 3), np.float32)
+    _push(values.means, values.quats, values.log_scales, opacities, faint, noise, rate * _SHAKE / scene_size)
+
+
+@njit(cache=True)
+def _push(
+    means: NDArray[np.float32],
+    quats: NDArray[np.float32],
+    log_scales: NDArray[np.float32],
+    opacities: NDArray[np.float32],
+    faint: NDArray[np.int64],
+    noise: NDArray[np.float32],
+    rate: float,
+) -> None:
+    """Add R S S R^T noise to the means [N, 3] of splats `faint` [F], noise [F, 3] being made less the more they show."""
+    R = np.empty((3, 3))
+    for f in range(len(faint)):
+        i = faint[f]
+        much = rate / (1 + np.exp(-100 * (DEAD - opacities[i])))
+        rotation(quats[i], R)
+        for k in range(3):
+            along = R[0, k] * noise[f, 0] + R[1, k] * noise[f, 1] + R[2, k] * noise[f, 2]
+            along *= much * np.exp(2 * np.float64(log_scales[i, k]))
+            means[i, 0] += R[0, k] * along
+            means[i, 1] += R[1, k] * along
+            means[i, 2] += R[2, k] * along
 
 
 def _draw(
@@ -95,13 +116,3 @@ def _shared(values: Parameters, sources: NDArray[np.int64]) -> Parameters:
     copies.logits[:, 0] = logit(after.astype(np.float32))
     copies.log_scales += np.log(before / total).astype(np.float32)[:, None]
     return copies
-
-
-def _rotations(quats: NDArray[np.float64]) -> NDArray[np.float64]:
-    w, x, y, z = (quats / np.maximum(np.linalg.norm(quats, axis=1, keepdims=True), 1e-12)).T
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return np.stack([np.stack(row, -1) for row in rows], -2)
