@@ -19,7 +19,9 @@ from keepworld_exporters.train.start import splats_from_points
 from keepworld_exporters.train.state import begin, load, save
 from keepworld_exporters.train.tidy import tidy
 from keepworld_exporters.train.trainer import Shot, train
+from PIL import Image
 from scipy.signal import convolve2d
+from scipy.spatial.transform import Rotation
 
 from tests import scenes
 
@@ -148,7 +150,7 @@ def test_a_splat_and_its_copies_let_through_the_light_that_it_alone_did(rng):
         scales=np.full((3, 3), 0.2, np.float32), opacities=np.float32([0.7, 0.001, 0.001]),
         sh0=np.float32([[1, 0, 0], [0, 0, 0], [0, 0, 0]]), shN=np.zeros((3, 0, 3), np.float32),
     )  # fmt: skip
-    state = begin(parameters(start), np.ones(3, bool), 1)
+    state = begin(parameters(start), np.ones(3, bool), [np.eye(4)])
     assert mcmc.relocate(state.values, (state.first, state.second), state.free, rng) == 2
     after = opacity(state.values.logits[:, 0]).astype(float)
     np.testing.assert_allclose(1 - (1 - after) ** 3, 0.7, rtol=1e-5)
@@ -201,11 +203,83 @@ def test_a_damaged_checkpoint_is_refused_by_its_name(balls, tmp_path, harm):
 
 
 def test_a_checkpoint_that_lies_about_its_counts_is_refused(balls, tmp_path):
-    file, state = tmp_path / "training.npz", begin(parameters(balls), np.ones(60, bool), 10)
+    file, state = tmp_path / "training.npz", begin(parameters(balls), np.ones(60, bool), [np.eye(4)] * 10)
     state.spent_s = float("nan")
     save(file, state, "key")
     with pytest.raises(ExportError, match="counts must be finite"):
         load(file, "key", 10)
+
+
+def test_a_training_whose_listener_ends_it_can_be_gone_on_with(balls, tmp_path):
+    given = (shots(balls), rough_start(balls), short(refine_poses=True))
+    whole = train(*given, rasterizer=CpuRasterizer())
+
+    def interrupt(step):
+        if step.iteration == 97:
+            raise KeyboardInterrupt
+
+    file = tmp_path / "training.npz"
+    with pytest.raises(KeyboardInterrupt):
+        train(*given, rasterizer=CpuRasterizer(), checkpoint=file, on_step=interrupt)
+    told = []
+    rest = train(*given, rasterizer=CpuRasterizer(), checkpoint=file, on_step=told.append)
+    assert told[0].iteration == 98 and same(rest.splats, whole.splats)
+    assert rest.viewmats.tobytes() == whole.viewmats.tobytes()
+
+
+def test_cameras_that_are_off_are_moved_back(balls, rng):
+    """Each camera is turned by about a degree and moved by 1 % of its distance; then they see things where they did."""
+    true = shots(balls)
+    off = []
+    for shot in true:
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_rotvec(rng.normal(0, 0.012, 3)).as_matrix()
+        turn[:3, 3] = rng.normal(0, 0.03, 3)
+        off.append(replace(shot, camera=replace(shot.camera, viewmat=turn @ shot.camera.viewmat)))
+
+    def miss(viewmats):
+        """By how many pixels what the cameras see is displaced, once a motion of the whole scene is taken out."""
+        found, centre = [], balls.means.astype(np.float64)
+        centres = [np.linalg.inv(v)[:3, 3] for v in viewmats]
+        wanted = [np.linalg.inv(shot.camera.viewmat)[:3, 3] for shot in true]
+        R, _ = Rotation.align_vectors(np.array(centres) - np.mean(centres, 0), np.array(wanted) - np.mean(wanted, 0))
+        moved = (centre - np.mean(wanted, 0)) @ R.as_matrix().T + np.mean(centres, 0)
+        for viewmat, shot in zip(viewmats, true, strict=True):
+            pair = []
+            for points, V in ((moved, viewmat), (centre, shot.camera.viewmat)):
+                seen = (points @ V[:3, :3].T + V[:3, 3]) @ shot.camera.K.T
+                pair.append(seen[:, :2] / seen[:, 2:])
+            found.append(np.linalg.norm(pair[0] - pair[1], axis=1).mean())
+        return np.mean(found)
+
+    trained = train(off, rough_start(balls), short(iterations=600, refine_poses=True), rasterizer=CpuRasterizer())
+    kept = train(off, rough_start(balls), short(iterations=600), rasterizer=CpuRasterizer())
+    np.testing.assert_array_equal(kept.viewmats, [shot.camera.viewmat for shot in off])
+    assert miss(trained.viewmats) < 0.5 * miss(kept.viewmats)
+    assert trained.last.psnr > kept.last.psnr + 1
+
+
+def test_a_training_ends_when_its_frames_look_as_they_should(balls):
+    aim = 22.0
+    trained = train(
+        shots(balls), rough_start(balls), short(iterations=1500, target_psnr=aim), rasterizer=CpuRasterizer()
+    )
+    assert trained.whole and 10 <= trained.last.iteration < 1500 and trained.last.psnr >= aim
+
+
+@pytest.mark.parametrize("name", ["now.png", "now.jpg"])
+def test_a_training_can_be_watched(balls, tmp_path, name):
+    ticks = itertools.count()
+    trained = train(
+        shots(balls), rough_start(balls), short(iterations=30), rasterizer=CpuRasterizer(), watch=tmp_path / name,
+        clock=lambda: float(next(ticks)),
+    )  # fmt: skip
+    with Image.open(tmp_path / name) as picture_file:
+        assert picture_file.size == (2 * WIDTH, HEIGHT)
+        left, right = np.split(np.asarray(picture_file.convert("RGB")), 2, axis=1)
+    assert np.abs(right.astype(int) - shots(balls)[0].image).mean() < 6
+    assert np.abs(left / 255 - picture(trained.splats, camera(-0.8))).mean() < 0.03
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_scene_in_other_units_trains_as_well(balls):
@@ -262,7 +336,7 @@ def test_what_floats_far_out_and_what_is_too_faint_are_left_out(balls):
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [({"iterations": 0}, "iterations"), ({"iterations": None}, "budget_s"), ({"cap": 0}, "cap"), ({"speed": 0.0}, "speed"),
-     ({"budget_s": float("nan")}, "budget_s")],
+     ({"budget_s": float("nan")}, "budget_s"), ({"target_psnr": -1.0}, "target_psnr")],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused_by_name(wrong, name):
     with pytest.raises(ValueError, match=name):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 FULL_DEGREE = 3
+POSE_RATE = 1e-3  # radians, and parts of the scene's size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +22,8 @@ class Settings:
         speed: a factor for all learning rates; shorter trainings want larger ones.
         opacity_cost, scale_cost: what the mean opacity and the mean size (in parts of the scene's) add to the loss.
         exposure: whether each frame has a brightness and an offset of its own.
+        refine_poses: whether cameras are moved too; for cameras that are nearly right.
+        target_psnr: decibels on the frames themselves at which training may end early; None to go on to the end.
         seed: the same seed, frames and steps make the same bytes.
     """
 
@@ -32,6 +35,8 @@ class Settings:
     opacity_cost: float = 0.003
     scale_cost: float = 0.01
     exposure: bool = False
+    refine_poses: bool = False
+    target_psnr: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -43,6 +48,8 @@ class Settings:
             raise ValueError(f"budget_s must be more than 0 and finite, got {self.budget_s}")
         if not 1 <= self.cap <= 10_000_000:
             raise ValueError(f"cap must be from 1 to 10000000, got {self.cap}")
+        if self.target_psnr is not None and not 0 < self.target_psnr < math.inf:
+            raise ValueError(f"target_psnr must be more than 0 and finite, got {self.target_psnr}")
         if not 0 < self.speed <= 10:
             raise ValueError(f"speed must be more than 0 and at most 10, got {self.speed}")
 
@@ -62,6 +69,7 @@ class Settings:
             "logits": 5e-2 * late,
             "sh0": 2.5e-3 * late,
             "shN": 2.5e-3 / 20 * late,
+            "poses": POSE_RATE * 0.1**share,
         }
 
     def degree(self, share: float) -> int:

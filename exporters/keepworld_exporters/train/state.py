@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from keepworld_exporters.train.exposure import Exposures, neutral
 from keepworld_exporters.train.parameters import NAMES, Parameters, zeros
+from keepworld_exporters.train.poses import Poses, unmoved
 
 _WIDTHS = dict(zip(NAMES, (3, 4, 3, 1, 3, 45), strict=True))
 _EXPOSURE = ("values", "first", "second", "steps")
+_POSES = ("viewmats", "given", "first", "second", "steps")
 _MOST = 10_000_000
 Number = TypeVar("Number", bound=np.generic)
 
@@ -31,6 +34,7 @@ class State:
         values, first, second: the splats and Adam's two moments of them.
         free: [N] bool; the others keep their place and shape, and only their colours are trained.
         exposures: of the frames.
+        poses: of the frames' cameras.
         start: how many free splats there were at first.
         iteration: how many steps have been taken.
         spent_s: seconds they took.
@@ -42,17 +46,19 @@ class State:
     second: Parameters
     free: NDArray[np.bool_]
     exposures: Exposures
+    poses: Poses
     start: int
     iteration: int = 0
     spent_s: float = 0.0
     squared: float = float("nan")
 
 
-def begin(values: Parameters, free: NDArray[np.bool_], frames: int) -> State:
-    """A training that has not begun."""
+def begin(values: Parameters, free: NDArray[np.bool_], viewmats: Sequence[NDArray[np.float64]]) -> State:
+    """A training that has not begun, of frames whose cameras are `viewmats` [F] of [4, 4]."""
     count = len(values)
     return State(
-        values=values, first=zeros(count), second=zeros(count), free=free, exposures=neutral(frames), start=int(free.sum())
+        values=values, first=zeros(count), second=zeros(count), free=free, exposures=neutral(len(viewmats)),
+        poses=unmoved(viewmats), start=int(free.sum()),
     )  # fmt: skip
 
 
@@ -64,6 +70,7 @@ def save(path: Path, state: State, key: str) -> None:
         for name in NAMES
     }
     arrays |= {f"exposures.{name}": getattr(state.exposures, name) for name in _EXPOSURE}
+    arrays |= {f"poses.{name}": getattr(state.poses, name) for name in _POSES}
     arrays |= {
         "free": state.free,
         "numbers": np.array([state.start, state.iteration, state.spent_s, state.squared], np.float64),
@@ -107,11 +114,18 @@ def load(path: Path, key: str, frames: int) -> State | None:
                 second=_entry(file, "exposures.second", np.float32, (frames, 6)),
                 steps=_entry(file, "exposures.steps", np.int64, (frames,)),
             )
+            poses = Poses(
+                viewmats=_entry(file, "poses.viewmats", np.float64, (frames, 4, 4)),
+                given=_entry(file, "poses.given", np.float64, (frames, 4, 4)),
+                first=_entry(file, "poses.first", np.float32, (frames, 6)),
+                second=_entry(file, "poses.second", np.float32, (frames, 6)),
+                steps=_entry(file, "poses.steps", np.int64, (frames,)),
+            )
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ExportError(f"{path} is no training that can go on: {error}; delete it to start again") from error
     return State(
-        values=groups[0], first=groups[1], second=groups[2], free=free, exposures=exposures, start=int(numbers[0]),
-        iteration=int(numbers[1]), spent_s=float(numbers[2]), squared=float(numbers[3]),
+        values=groups[0], first=groups[1], second=groups[2], free=free, exposures=exposures, poses=poses,
+        start=int(numbers[0]), iteration=int(numbers[1]), spent_s=float(numbers[2]), squared=float(numbers[3]),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from keepworld_exporters.scene import Splats
 from keepworld_exporters.train import mcmc
 from keepworld_exporters.train.loss import compare, photo
 from keepworld_exporters.train.parameters import NAMES, adam, parameters
-from keepworld_exporters.train.settings import Settings
+from keepworld_exporters.train.settings import FULL_DEGREE, Settings
 from keepworld_exporters.train.state import State, begin, load, save
 from keepworld_exporters.train.tidy import tidy
+from keepworld_exporters.train.watch import EVERY_S, show
 
 EVERY = 100  # steps between two times that splats are moved and added
 SAVE_EVERY_S = 30.0
@@ -58,9 +59,17 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trained:
-    """Splats after training, whether it came to its end, and its last step."""
+    """What came of a training.
+
+    Attributes:
+        splats: as they are now.
+        viewmats: [F, 4, 4] float64, the frames' cameras, world to camera: as given, or refined.
+        whole: whether it came to its end.
+        last: its last step.
+    """
 
     splats: Splats
+    viewmats: NDArray[np.float64]
     whole: bool
     last: Step
 
@@ -73,6 +82,7 @@ def train(
     rasterizer: Rasterizer,
     far: Splats | None = None,
     checkpoint: Path | None = None,
+    watch: Path | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     cancelled: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
@@ -86,7 +96,8 @@ def train(
         rasterizer: what draws them.
         far: splats whose place and shape are kept, such as a sky; only their colours are trained.
         checkpoint: a file the training goes on from if it is there, is kept in while it runs, and is removed from when done.
-        on_step: told after every step.
+        watch: a .png or .jpg that shows now and then how far it is.
+        on_step: told after every step; what it raises ends the training, its state kept in the checkpoint.
         cancelled: asked before every step; the training then ends early, its state kept in the checkpoint.
         clock: seconds, from any beginning.
 
@@ -97,37 +108,61 @@ def train(
     if not shots or not len(start.means):
         raise ValueError(f"shots and start must not be empty, got {len(shots)} shots and {len(start.means)} splats")
     size = _scene_size([shot.camera for shot in shots])
-    key = _key(settings, start, far, len(shots))
+    key = _key(settings, start, far, shots)
     state = load(checkpoint, key, len(shots)) if checkpoint is not None and checkpoint.exists() else None
-    state = state or _begin(start, far, len(shots))
-    spent, began, saved = state.spent_s, clock(), clock()
+    state = state or _begin(start, far, shots)
+    spent, began, saved, shown = state.spent_s, clock(), clock(), -math.inf
     step = _step(state, settings)
-    while step.share < 1 and not cancelled():
-        _advance(state, shots, settings, step.share, size, rasterizer)
-        state.spent_s = spent + clock() - began
-        step = _step(state, settings)
-        on_step(step)
-        if checkpoint is not None and clock() - saved > SAVE_EVERY_S:
+    try:
+        while not _finished(step, settings, len(shots)) and not cancelled():
+            _advance(state, shots, settings, step.share, size, rasterizer)
+            state.spent_s = spent + clock() - began
+            step = _step(state, settings)
+            if watch is not None and clock() - shown > EVERY_S:
+                _show(watch, state, shots[0], settings, rasterizer)
+                shown = clock()
+            on_step(step)
+            if checkpoint is not None and clock() - saved > SAVE_EVERY_S:
+                save(checkpoint, state, key)
+                saved = clock()
+    except BaseException:
+        # Whoever is told of a step may end it all; a step that was cut off in its middle must not be gone on from.
+        if checkpoint is not None and state.iteration == step.iteration:
             save(checkpoint, state, key)
-            saved = clock()
-    whole = step.share >= 1
+        raise
+    whole = _finished(step, settings, len(shots))
+    if watch is not None:
+        _show(watch, state, shots[0], settings, rasterizer)
     if checkpoint is not None:
         if whole:
             checkpoint.unlink(missing_ok=True)
         else:
             save(checkpoint, state, key)
     return Trained(
-        splats=tidy(state.values.splats(antialiased=settings.antialiased), state.free), whole=whole, last=step
-    )
+        splats=tidy(state.values.splats(antialiased=settings.antialiased), state.free),
+        viewmats=state.poses.viewmats, whole=whole, last=step,
+    )  # fmt: skip
 
 
-def _begin(start: Splats, far: Splats | None, frames: int) -> State:
+def _finished(step: Step, settings: Settings, frames: int) -> bool:
+    """Whether the end is reached, or every frame has been seen and all look as they should."""
+    good = settings.target_psnr is not None and step.iteration >= frames and step.psnr >= settings.target_psnr
+    return step.share >= 1 or good
+
+
+def _show(path: Path, state: State, shot: Shot, settings: Settings, rasterizer: Rasterizer) -> None:
+    splats = state.values.splats(antialiased=settings.antialiased)
+    camera = replace(shot.camera, viewmat=state.poses.viewmats[0])
+    show(path, rasterizer.draw(splats, camera, degree=FULL_DEGREE).out[..., :3], shot.image)
+
+
+def _begin(start: Splats, far: Splats | None, shots: Sequence[Shot]) -> State:
     values = parameters(start)
     free = np.ones(len(values), np.bool_)
     if far is not None:
         values = values.joined(parameters(far))
         free = np.arange(len(values)) < len(free)
-    return begin(values, free, frames)
+    return begin(values, free, [shot.camera.viewmat for shot in shots])
 
 
 def _advance(
@@ -142,7 +177,8 @@ def _advance(
     number = _frame_of(state.iteration, len(shots), settings.seed)
     shot, degree, rates = shots[number], settings.degree(share), settings.rates(share)
     splats = state.values.splats(antialiased=settings.antialiased)
-    drawing = rasterizer.draw(splats, shot.camera, degree=degree)
+    camera = replace(shot.camera, viewmat=state.poses.viewmats[number]) if settings.refine_poses else shot.camera
+    drawing = rasterizer.draw(splats, camera, degree=degree)
     image = drawing.out[..., :3]
     shown = state.exposures.apply(image, number) if settings.exposure else image
     score = compare(shown, photo(shot.image, shot.mask))
@@ -150,7 +186,12 @@ def _advance(
     wanted[..., :3] = (
         state.exposures.learn(image, score.gradient, number) if settings.exposure else score.gradient
     )  # fmt: skip
-    _descend(state, splats, drawing.pull(wanted), drawing.seen, settings, rates, size, degree)
+    gradients = drawing.pull(wanted)
+    _descend(state, splats, gradients, drawing.seen, settings, rates, size, degree)
+    if settings.refine_poses:
+        state.poses.learn(gradients.viewmat, number, rates["poses"], size)
+        if (state.iteration + 1) % len(shots) == 0:
+            state.poses.settle()
     state.iteration += 1
     fade = max(1 / state.iteration, 1 / len(shots))
     before = 0.0 if math.isnan(state.squared) else state.squared
@@ -199,7 +240,7 @@ def _grow(state: State, wanted: int, rng: np.random.Generator) -> None:
     if more <= 0:
         return
     added = mcmc.grown(state.values, more, state.free, rng)
-    nothing = begin(added, np.ones(len(added), np.bool_), 0)
+    nothing = begin(added, np.ones(len(added), np.bool_), [])
     state.values = state.values.joined(added)
     state.first, state.second = state.first.joined(nothing.first), state.second.joined(nothing.second)
     state.free = np.concatenate([state.free, nothing.free])
@@ -228,11 +269,14 @@ def _scene_size(cameras: Sequence[Pinhole]) -> float:
     return 1.1 * max(float(np.linalg.norm(centres - centres.mean(0), axis=1).max()), 1e-3)
 
 
-def _key(settings: Settings, start: Splats, far: Splats | None, frames: int) -> str:
+def _key(settings: Settings, start: Splats, far: Splats | None, shots: Sequence[Shot]) -> str:
     """What a training is of: only a checkpoint with the same key is gone on from."""
-    digest = hashlib.sha256(json.dumps([asdict(settings), frames]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(settings), len(shots)]).encode())
     for splats in (start, far):
         if splats is not None:
             digest.update(splats.means.tobytes())
             digest.update(splats.sh0.tobytes())
+    for shot in shots:
+        digest.update(shot.camera.viewmat.tobytes())
+        digest.update(shot.image[::16].tobytes())
     return digest.hexdigest()
