@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -12,18 +11,17 @@ from pathlib import Path
 from keepworld import uploads, wire, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
 from keepworld.connection import Connection
-from keepworld.errors import ServerError, UnavailableError, from_grpc
+from keepworld.errors import ServerError
 from keepworld.feed import new_id
 from keepworld.host import Host
+from keepworld.sending import send
 from keepworld.session import AsyncSession, Opened
 from keepworld.tickets import Ticket
 from keepworld.timeline import Happening, Timeline
-from keepworld.uploads import Frames, Image, Upload
+from keepworld.uploads import Frames, Image
 from keepworld.v1 import world_service_pb2
 
 _DEFAULT_MODEL = "diorama"
-_UPLOADS = 3  # attempts
-_PICTURE_S = 1.0  # added to the time an upload may take, for each picture
 _OPEN_FACTOR = 6  # making a world takes longer than other calls
 
 
@@ -74,7 +72,8 @@ class AsyncSessions:
             size: width and height of its frames; None: the family's choice.
             mode: the way of moving; None: the family's choice.
             image: what its first frame shows: a PNG or JPEG file's path or bytes, or [H, W, 3] uint8 sRGB.
-            clip: what it goes on from: a capture or its folder, a `Clip`, or [N, H, W, 3] uint8 from a standing camera.
+            clip: what it goes on from: a capture or its folder, a video's file, a `Clip`, or [N, H, W, 3] uint8 from a
+                standing camera.
             snapshot: a world to go on from, or its id; chunk and frame numbers too; what else is given must be as it was.
             events: what happens in it, as far as that is known: a `Timeline`, or `PlannedEvent` and (seconds, text).
             record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
@@ -156,7 +155,7 @@ class Opening:
 async def _open(host: Host, wanted: _Wanted) -> AsyncSession:
     connection, known = await host.connected(), await host.capabilities()
     start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
-    request = await _request(connection, wanted, known.family)
+    request = await _request(connection, wanted, known.family, host.resume_s)
     response = await connection.repeat(
         connection.worlds.CreateSession,
         request,
@@ -188,7 +187,7 @@ async def _open(host: Host, wanted: _Wanted) -> AsyncSession:
 
 
 async def _request(
-    connection: Connection, wanted: _Wanted, family_of: Callable[[str], FamilyCapabilities]
+    connection: Connection, wanted: _Wanted, family_of: Callable[[str], FamilyCapabilities], resume_s: float
 ) -> world_service_pb2.CreateSessionRequest:
     """What is wanted for the wire, after what it begins with has been uploaded."""
     start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
@@ -207,10 +206,10 @@ async def _request(
         request.seed = secrets.randbits(32) if wanted.seed is None else _checked_seed(wanted.seed)
     if wanted.image is not None:
         _check_taken("image", wanted, is_taken=family_of(model).takes_image)
-        request.image_asset_id = await _upload(connection, uploads.image(wanted.image))
+        request.image_asset_id = await send(connection, uploads.image(wanted.image), resume_s=resume_s)
     if wanted.clip is not None:
         _check_taken("clip", wanted, is_taken=family_of(model).takes_clip)
-        request.clip_asset_id = await _upload(connection, uploads.clip(wanted.clip))
+        request.clip_asset_id = await send(connection, uploads.clip(wanted.clip), resume_s=resume_s)
     return request
 
 
@@ -237,36 +236,6 @@ async def _resume(
     session = AsyncSession(host, connection, opened)
     host.keep(session)
     return session
-
-
-async def _upload(connection: Connection, upload: Upload) -> str:
-    """Send a picture or frames, and give what the server calls them.
-
-    Asked again if it is not known why it failed: a call that is refused while it still writes may end without its status.
-    """
-    for attempt in range(1, _UPLOADS + 1):
-        try:
-            return await _upload_once(connection, upload)
-        except UnavailableError as error:
-            if attempt == _UPLOADS or error.code in ("DEADLINE", "CANCELLED"):
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
-async def _upload_once(connection: Connection, upload: Upload) -> str:
-    deadline_s = _OPEN_FACTOR * connection.deadline_s + _PICTURE_S * upload.num_frames
-    requests = wire_world.upload(upload)
-    with from_grpc():
-        call = connection.assets.UploadAsset(timeout=deadline_s)
-        try:
-            # A picture is read or packed on a thread, when the connection has taken the one before.
-            with contextlib.suppress(asyncio.InvalidStateError):  # ended already: its answer says why
-                while (request := await asyncio.to_thread(next, requests, None)) is not None:
-                    await call.write(request)
-                await call.done_writing()
-            return (await call).asset_id
-        finally:
-            call.cancel()
 
 
 def _family(known: Capabilities, name: str) -> FamilyCapabilities:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from keepworld.capture import Capture
 from keepworld.frames import Encoding
 
 MAX_PICTURE_BYTES = 4 * 2**20 - 2**12  # of a file: a message has 4 MB, and a little beside the picture
+MAX_VIDEO_BYTES = 256 * 2**20
+_PART_BYTES = 2**20
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": Encoding.PNG, b"\xff\xd8\xff": Encoding.JPEG}
 
 
@@ -53,21 +56,31 @@ class Picture:
     c2w: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a video's file."""
+
+    data: bytes
+
+
+Piece = Picture | Part
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Upload:
     """What is sent.
 
     Attributes:
-        is_clip: frames to go on from; else a picture to begin with.
-        num_frames: how many.
-        has_cameras: whether each has its camera.
-        pictures: gives them one by one, each encoded or read when it is asked for.
+        kind: a picture to begin with, or frames or a video to go on from.
+        num_pieces: how many pictures or parts.
+        has_cameras: whether each picture has its camera.
+        pieces: gives them from a number on, each encoded or read when it is asked for.
     """
 
-    is_clip: bool
-    num_frames: int
+    kind: Literal["image", "clip", "video"]
+    num_pieces: int
     has_cameras: bool
-    pictures: Callable[[], Iterator[Picture]]
+    pieces: Callable[[int], Iterator[Piece]]
 
 
 def image(given: Image) -> Upload:
@@ -87,42 +100,68 @@ def image(given: Image) -> Upload:
     if encoding is None:
         raise ValueError("image must be a PNG or JPEG file, or an array [H, W, 3] uint8")
     picture = Picture(encoding=encoding, data=_checked(given, "image"))
-    return Upload(is_clip=False, num_frames=1, has_cameras=False, pictures=lambda: iter([picture]))
+    return Upload(kind="image", num_pieces=1, has_cameras=False, pieces=lambda first: iter([picture][first:]))
 
 
 def clip(given: Frames) -> Upload:
-    """Frames to go on from: a capture or its folder, a `Clip`, or [N, H, W, 3] uint8 from a camera that stands still.
+    """Frames to go on from: a capture or its folder, a video's file, a `Clip`, or [N, H, W, 3] uint8 from a standing camera.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or too large.
         CaptureError: the folder is not a capture, or it is empty.
     """
     if isinstance(given, np.ndarray):
         given = Clip(given)
     if isinstance(given, Clip):
-        there = given
+        there, has_cameras = given, given.c2ws is not None
         return Upload(
-            is_clip=True,
-            num_frames=len(there.frames),
-            has_cameras=there.c2ws is not None,
-            pictures=lambda: _of_clip(there),
+            kind="clip",
+            num_pieces=len(there.frames),
+            has_cameras=has_cameras,
+            pieces=lambda first: _of_clip(there, first),
         )
+    if isinstance(given, str | Path) and Path(given).is_file():
+        return _video(Path(given))
     capture = given if isinstance(given, Capture) else Capture(given)
     if not len(capture):
         raise ValueError(f"{capture.folder} has no whole chunk to go on from")
-    return Upload(is_clip=True, num_frames=len(capture), has_cameras=True, pictures=lambda: _of_capture(capture))
+    return Upload(
+        kind="clip",
+        num_pieces=len(capture),
+        has_cameras=True,
+        pieces=lambda first: _of_capture(capture, first),
+    )
 
 
-def _of_clip(given: Clip) -> Iterator[Picture]:
-    for i, frame in enumerate(given.frames):
+def _video(path: Path) -> Upload:
+    num_bytes = path.stat().st_size
+    if not 0 < num_bytes <= MAX_VIDEO_BYTES:
+        raise ValueError(f"{path} must have 1 to {MAX_VIDEO_BYTES} bytes, got {num_bytes}; make the video shorter")
+    return Upload(
+        kind="video",
+        num_pieces=-(-num_bytes // _PART_BYTES),
+        has_cameras=False,
+        pieces=lambda first: _of_file(path, first),
+    )
+
+
+def _of_clip(given: Clip, first: int) -> Iterator[Picture]:
+    for i, frame in enumerate(given.frames[first:], first):
         data = _checked(png.encode(frame), f"clip[{i}]")
         yield Picture(encoding=Encoding.PNG, data=data, c2w=None if given.c2ws is None else given.c2ws[i])
 
 
-def _of_capture(capture: Capture) -> Iterator[Picture]:
-    for frame in capture.frames:
+def _of_capture(capture: Capture, first: int) -> Iterator[Picture]:
+    for frame in capture.frames[first:]:
         path = frame.folder / f"frames/{frame.number:06d}.png"
         yield Picture(encoding=Encoding.PNG, data=_read(path), c2w=frame.camera.c2w)
+
+
+def _of_file(path: Path, first: int) -> Iterator[Part]:
+    with path.open("rb") as file:
+        file.seek(first * _PART_BYTES)
+        while data := file.read(_PART_BYTES):
+            yield Part(data)
 
 
 def _read(path: Path) -> bytes:

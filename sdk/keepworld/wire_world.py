@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from keepworld.capabilities import (
@@ -17,7 +17,7 @@ from keepworld.capabilities import (
 )
 from keepworld.errors import ProtocolError, printable
 from keepworld.frames import Encoding
-from keepworld.uploads import Upload
+from keepworld.uploads import Part, Piece, Upload
 from keepworld.v1 import asset_service_pb2, frame_pb2, world_service_pb2
 from keepworld.wire import (
     ENCODINGS,
@@ -40,6 +40,12 @@ _STATES = {
     world_service_pb2.SESSION_STATE_STREAMING: "streaming",
     world_service_pb2.SESSION_STATE_CLOSED: "closed",
     world_service_pb2.SESSION_STATE_FAILED: "failed",
+}
+
+_ASSET_KINDS = {
+    "image": asset_service_pb2.ASSET_KIND_IMAGE,
+    "clip": asset_service_pb2.ASSET_KIND_CLIP,
+    "video": asset_service_pb2.ASSET_KIND_VIDEO,
 }
 
 
@@ -191,17 +197,28 @@ def check_size(session: world_service_pb2.Session, asked: tuple[int, int] | None
         raise ProtocolError(f"a world of {asked} was asked for, the server made one of {size}")
 
 
-def upload(there: Upload) -> Iterator[asset_service_pb2.UploadAssetRequest]:
-    """A header, and a message for each picture, made when it is asked for."""
-    kind = asset_service_pb2.ASSET_KIND_CLIP if there.is_clip else asset_service_pb2.ASSET_KIND_IMAGE
-    header = asset_service_pb2.AssetHeader(kind=kind, frames=there.num_frames, has_cameras=there.has_cameras)
-    yield asset_service_pb2.UploadAssetRequest(header=header)
-    for picture in there.pictures():
-        image = frame_pb2.Image(encoding=ENCODINGS[picture.encoding], data=picture.data)
-        camera = None if picture.c2w is None else transform_message(picture.c2w)
-        yield asset_service_pb2.UploadAssetRequest(
-            frame=asset_service_pb2.AssetFrame(image=image, world_from_camera=camera)
-        )
+def header(there: Upload) -> asset_service_pb2.AssetHeader:
+    """What is going to be sent."""
+    return asset_service_pb2.AssetHeader(
+        kind=_ASSET_KINDS[there.kind], frames=there.num_pieces, has_cameras=there.has_cameras
+    )
+
+
+def resumed(upload_id: str, offset: int) -> asset_service_pb2.UploadAssetRequest:
+    """That an upload goes on behind so many pieces."""
+    resume = asset_service_pb2.UploadResume(upload_id=upload_id, offset=offset)
+    return asset_service_pb2.UploadAssetRequest(resume=resume)
+
+
+def piece(there: Piece) -> asset_service_pb2.UploadAssetRequest:
+    """A picture, or a part of a video."""
+    if isinstance(there, Part):
+        return asset_service_pb2.UploadAssetRequest(part=there.data)
+    image = frame_pb2.Image(encoding=ENCODINGS[there.encoding], data=there.data)
+    camera = None if there.c2w is None else transform_message(there.c2w)
+    return asset_service_pb2.UploadAssetRequest(
+        frame=asset_service_pb2.AssetFrame(image=image, world_from_camera=camera)
+    )
 
 
 def _vocabulary(entries: Sequence[world_service_pb2.Vocabulary]) -> Mapping[str, tuple[str, ...]]:

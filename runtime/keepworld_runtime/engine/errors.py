@@ -125,6 +125,31 @@ class TooManyAssetsError(RequestError):
     reason = "TOO_MANY_ASSETS"
 
 
+class UploadNotFoundError(RequestError):
+    """No such upload, or it has been forgotten."""
+
+    status = "NOT_FOUND"
+    reason = "UPLOAD_NOT_FOUND"
+
+
+class UploadBrokenOffError(InvalidFieldError):
+    """What was due did not come; what came before is good."""
+
+
+class UploadReplacedError(RequestError):
+    """Another call has gone on with the upload."""
+
+    status = "ABORTED"
+    reason = "UPLOAD_REPLACED"
+
+
+class OffsetError(RequestError):
+    """Another number of pieces has come than the sender thought."""
+
+    status = "OUT_OF_RANGE"
+    reason = "UPLOAD_OFFSET"
+
+
 class SnapshotNotFoundError(RequestError):
     """No such snapshot, or it has gone."""
 

@@ -53,7 +53,11 @@ _WORLDS = {
     "GetJournal": Rule(scope=Scope.EXPORT),
     "ImportJournal": Rule(scope=Scope.STREAM, makes=_SNAPSHOT, uploads=True),
 }
-_ASSETS = {"UploadAsset": Rule(scope=Scope.STREAM, makes=_ASSET, uploads=True)}
+_ASSETS = {
+    "UploadAsset": Rule(scope=Scope.STREAM, makes=_ASSET, uploads=True),
+    "BeginUpload": Rule(scope=Scope.STREAM, makes=("upload_id",)),
+    "GetUpload": Rule(scope=Scope.STREAM, makes=("asset", "asset_id")),  # where the answer of UploadAsset was lost
+}
 _HEALTH = {name: Rule(is_public=True) for name in ("Check", "List", "Watch")}  # for who restarts servers
 
 RULES: Mapping[str, Rule] = {
@@ -73,6 +77,7 @@ OWNED = (
     "image_asset_id",
     "clip_asset_id",
     "asset_id",
+    "upload_id",
 )  # fields that name a tenant's things
 
 

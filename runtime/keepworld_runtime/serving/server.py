@@ -31,6 +31,7 @@ from keepworld_runtime.serving.interceptors import ErrorInterceptor
 from keepworld_runtime.serving.keys import KeyFile
 from keepworld_runtime.serving.owners import Owners
 from keepworld_runtime.serving.servicer import WorldServicer
+from keepworld_runtime.serving.unfinished import Unfinished
 from keepworld_runtime.serving.uploads import AssetServicer
 from keepworld_runtime.serving.watch import Watcher, WatchInterceptor
 
@@ -75,7 +76,8 @@ class Server:
         self._keys = KeyFile(config.keys) if config.keys else None
         self._families = families
         self._journal = journal_in(config.journal, config.journal_blobs)
-        self.assets = AssetStore(AssetLimits())
+        limits = AssetLimits()
+        self.assets, self.unfinished = AssetStore(limits), Unfinished(limits.kept_s, limits.max_assets)
         self.port = 0
 
     async def start(self) -> None:
@@ -183,7 +185,8 @@ class Server:
         )
         worlds = WorldServicer(self.engine, self.assets, self._threads)
         world_service_pb2_grpc.add_WorldServiceServicer_to_server(worlds, server)
-        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(AssetServicer(self.assets, self._threads), server)
+        uploads = AssetServicer(self.assets, self.unfinished, self._threads)
+        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(uploads, server)
         self._health.add_to(server)
         if self._config.reflection:
             names = (

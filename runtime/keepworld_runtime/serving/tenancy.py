@@ -34,8 +34,9 @@ class Tenancy:
 
     def claim(self, answer: Message, rule: Rule, key: Key) -> None:
         """Give the tenant what was made, and take out of a list what is not theirs."""
-        if rule.makes:
-            self._owners.give(reduce(getattr, rule.makes, answer), key)  # type: ignore[arg-type]  # the last is a string
+        made: Any = reduce(getattr, rule.makes, answer) if rule.makes else ""
+        if made:
+            self._owners.give(made, key)
         if rule.lists and not key.has(Scope.ADMIN):
             listed = getattr(answer, rule.lists)
             theirs = [each for each in listed if any(not self._is_own(*named, key) for named in _named(each))]

@@ -1,136 +1,121 @@
-"""AssetService: pictures and frames come in one by one, each measured before it is decoded.
-
-A clip may also come as a video file: with the metadata `keepworld-upload: video`, the frames that follow the header are the
-file's parts, in order, in their `image.data`; `keepworld-sha256`, if it is there, is what the whole file must hash to.
-"""
+"""AssetService: pictures, frames and videos come in, in one call, or in as many as it takes."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
-from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
-from keepworld.v1 import asset_service_pb2, asset_service_pb2_grpc, frame_pb2
-from numpy.typing import NDArray
+from keepworld.v1 import asset_service_pb2, asset_service_pb2_grpc
 
-from keepworld_runtime.engine.errors import InputNotSupportedError, InvalidFieldError
-from keepworld_runtime.families.family import Clip
-from keepworld_runtime.serving import decode, decode_video, validate
-from keepworld_runtime.serving.assets import AssetLimits, AssetStore
+from keepworld_runtime.engine.errors import InvalidFieldError, UploadBrokenOffError
+from keepworld_runtime.serving import arriving, validate
+from keepworld_runtime.serving.arriving import Arriving, ArrivingFrames, ArrivingVideo, Header, Request
+from keepworld_runtime.serving.assets import AssetStore, Image
+from keepworld_runtime.serving.idempotency import AnswerStore
+from keepworld_runtime.serving.unfinished import Unfinished, Upload
 
-Request = asset_service_pb2.UploadAssetRequest
+Response = asset_service_pb2.UploadAssetResponse
+Begun = asset_service_pb2.BeginUploadResponse
 
-MAX_VIDEO_BYTES = 256 << 20
 _MAX_DECODING = 2  # videos at once
 _NEXT_WITHIN_S = 30.0
-_KINDS = (asset_service_pb2.ASSET_KIND_IMAGE, asset_service_pb2.ASSET_KIND_CLIP)
-_FORMATS: Mapping[int, decode.Format] = {frame_pb2.IMAGE_ENCODING_PNG: "PNG", frame_pb2.IMAGE_ENCODING_JPEG: "JPEG"}
 
 
 class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
-    """Fills a store; `threads` decode."""
+    """Fills a store; `unfinished` has what is on its way, `threads` decode."""
 
-    def __init__(self, store: AssetStore, threads: Executor) -> None:
+    def __init__(self, store: AssetStore, unfinished: Unfinished, threads: Executor) -> None:
         self._store = store
+        self._unfinished = unfinished
         self._threads = threads
         self._decoding = asyncio.Semaphore(_MAX_DECODING)
+        self._begun: AnswerStore[Begun] = AnswerStore(time.monotonic)
 
     async def UploadAsset(  # noqa: N802 - gRPC's names
         self,
         request_iterator: AsyncIterator[Request],
         context: grpc.aio.ServicerContext[Any, Any],
-    ) -> asset_service_pb2.UploadAssetResponse:
-        """Takes a header, and then its frames."""
-        limits = self._store.limits
-        header = _header(await _next(request_iterator), limits)
-        said = {name: str(value) for name, value in context.invocation_metadata() or ()}
-        if said.get("keepworld-upload") == "video":
-            return await self._video(request_iterator, header, said.get("keepworld-sha256"))
-        first = await self._frame(request_iterator, header, 0, size=(header.width, header.height))
-        height, width = first[0].shape[:2]
-        num_bytes = header.frames * height * width * 3
-        if num_bytes > limits.max_bytes:
-            raise InvalidFieldError(
-                f"{header.frames} frames of {width}x{height} have {num_bytes} bytes, more than {limits.max_bytes}",
-                field="header.frames",
-            )
-        with self._store.room(num_bytes):
-            frames = np.empty((header.frames, height, width, 3), np.uint8)
-            c2ws = np.empty((header.frames, 4, 4)) if header.has_cameras else None
-            for index in range(header.frames):
-                image, c2w = (
-                    first if index == 0 else await self._frame(request_iterator, header, index, (width, height))
-                )
-                frames[index] = image
-                if c2ws is not None:
-                    c2ws[index] = c2w
-            if await _next(request_iterator) is not None:
-                raise InvalidFieldError(f"more than the {header.frames} frames of the header came", field="frame")
-            is_image = header.kind == asset_service_pb2.ASSET_KIND_IMAGE
-            asset_id = self._store.keep(frames[0] if is_image else Clip(frames=frames, c2ws=c2ws))
-        return asset_service_pb2.UploadAssetResponse(
-            asset_id=asset_id, frames=header.frames, width=width, height=height
-        )
+    ) -> Response:
+        """Takes a header, or goes on with what has come before, and then the pieces that are due."""
+        first = await _next(request_iterator)
+        if first and first.HasField("resume"):
+            return await self._resumed(request_iterator, first.resume)
+        if first and first.HasField("header"):
+            there = self._arriving(first.header)
+            try:
+                return await self._received(request_iterator, Upload(there, time.monotonic()), 0)
+            finally:
+                there.close()
+        raise InvalidFieldError("the first message of an upload must be its header, or resume one", field="header")
 
-    async def _video(
-        self, requests: AsyncIterator[Request], header: asset_service_pb2.AssetHeader, sha256: str | None
-    ) -> asset_service_pb2.UploadAssetResponse:
-        """Takes a file in parts, and then has it decoded."""
-        if not decode_video.is_available():
-            raise InputNotSupportedError("this server decodes no videos; send frames", field="header.kind")
-        if header.kind != asset_service_pb2.ASSET_KIND_CLIP or header.has_cameras or header.width:
-            raise InvalidFieldError("a video is a clip of its own size, without cameras", field="header")
-        data, hasher = bytearray(), hashlib.sha256()
-        with ExitStack() as held:
-            for index in range(header.frames):
-                request = await _next(requests)
-                if request is None or request.WhichOneof("message") != "frame":
-                    raise InvalidFieldError(f"part {index} of {header.frames} was due", field="frame")
-                part = request.frame.image.data
-                if len(data) + len(part) > MAX_VIDEO_BYTES:
-                    raise InvalidFieldError(f"a video has at most {MAX_VIDEO_BYTES} bytes", field="frame.image.data")
-                held.enter_context(self._store.room(len(part)))
-                data += part
-                hasher.update(part)
-            if await _next(requests) is not None:
-                raise InvalidFieldError(f"more than the {header.frames} parts of the header came", field="frame")
-            if sha256 is not None and sha256.lower() != hasher.hexdigest():
-                raise InvalidFieldError("the file that came has another SHA-256", field="frame.image.data")
-            async with self._decoding:
-                try:
-                    frames = await decode_video.video(data, self._store.limits, self._store.room)
-                except ValueError as error:
-                    raise InvalidFieldError(str(error), field="frame.image.data") from None
-        asset_id = self._store.keep(Clip(frames=frames, c2ws=None))
-        number, height, width, _ = frames.shape
-        return asset_service_pb2.UploadAssetResponse(asset_id=asset_id, frames=number, width=width, height=height)
-
-    async def _frame(
+    async def BeginUpload(  # noqa: N802
         self,
-        requests: AsyncIterator[Request],
-        header: asset_service_pb2.AssetHeader,
-        index: int,
-        size: tuple[int, int],
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64] | None]:
-        """The next frame [H, W, 3], and its camera to world [4, 4] if there is one."""
-        request = await _next(requests)
-        if request is None or request.WhichOneof("message") != "frame":
-            raise InvalidFieldError(f"frame {index} of {header.frames} was due", field="frame")
-        message = request.frame
-        if message.HasField("world_from_camera") != header.has_cameras:
-            raise InvalidFieldError(
-                f"frame {index}: cameras must come with all frames or none, as the header says",
-                field="frame.world_from_camera",
-            )
-        c2w = validate.pose(message.world_from_camera, "frame.world_from_camera") if header.has_cameras else None
-        pixels = partial(_decode, message.image, size, self._store.limits.max_pixels)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, pixels), c2w
+        request: asset_service_pb2.BeginUploadRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> Begun:
+        """Begins an upload that can be gone on with."""
+
+        async def begin() -> Begun:
+            return Begun(upload_id=self._unfinished.begin(self._arriving(request.header)))
+
+        if not validate.request_id(request.request_id):
+            return await begin()
+        return await self._begun.once(request.request_id, request.SerializeToString(deterministic=True), begin)
+
+    async def GetUpload(  # noqa: N802
+        self,
+        request: asset_service_pb2.GetUploadRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> asset_service_pb2.GetUploadResponse:
+        """How far it has come."""
+        upload = self._unfinished.get(request.upload_id, "upload_id")
+        return asset_service_pb2.GetUploadResponse(received=upload.arriving.received, asset=upload.asset)
+
+    def _arriving(self, header: Header) -> Arriving[Any]:
+        arriving.check(header, self._store.limits)
+        if header.kind == asset_service_pb2.ASSET_KIND_VIDEO:
+            return ArrivingVideo(header, self._store, self._decoding)
+        return ArrivingFrames(header, self._store, self._threads)
+
+    async def _resumed(self, requests: AsyncIterator[Request], resume: asset_service_pb2.UploadResume) -> Response:
+        """Go on with an upload; one that breaks off can be gone on with, one that is refused holds nothing more."""
+        upload, call = self._unfinished.resume(resume)
+        try:
+            if upload.asset is None:
+                upload.asset = await self._received(requests, upload, call)
+                upload.arriving.close()
+            return upload.asset
+        except UploadBrokenOffError:
+            raise
+        except InvalidFieldError as error:
+            upload.check_mine(call)
+            upload.refused = error
+            upload.arriving.close()
+            raise
+        finally:
+            upload.is_busy = upload.is_busy and upload.calls != call
+
+    async def _received(self, requests: AsyncIterator[Request], upload: Upload, call: int) -> Response:
+        """Take what is due, and keep what it comes to."""
+        there = upload.arriving
+        while there.received < there.header.frames:
+            request = await _next(requests)
+            if request is None:
+                raise UploadBrokenOffError(f"{there.received} of {there.header.frames} came", field="frame")
+            piece = await there.read(request)
+            upload.check_mine(call)
+            there.add(piece)
+            self._unfinished.touch(upload)
+        await _end(requests, there)
+        asset = await there.whole()
+        upload.check_mine(call)
+        height, width = asset.shape[:2] if isinstance(asset, np.ndarray) else asset.frames.shape[1:3]
+        return Response(asset_id=self._store.keep(asset), frames=_num_frames(asset), width=width, height=height)
 
 
 async def _next(requests: AsyncIterator[Request]) -> Request | None:
@@ -138,44 +123,19 @@ async def _next(requests: AsyncIterator[Request]) -> Request | None:
         async with asyncio.timeout(_NEXT_WITHIN_S):
             return await anext(requests, None)
     except TimeoutError:
-        raise InvalidFieldError(f"nothing came within {_NEXT_WITHIN_S:g} s", field="frame") from None
+        raise UploadBrokenOffError(f"nothing came within {_NEXT_WITHIN_S:g} s", field="frame") from None
 
 
-def _header(request: Request | None, limits: AssetLimits) -> asset_service_pb2.AssetHeader:
-    if request is None or request.WhichOneof("message") != "header":
-        raise InvalidFieldError("the first message of an upload must be its header", field="header")
-    header = request.header
-    if header.kind not in _KINDS:
-        raise InvalidFieldError("choose a kind: image or clip", field="header.kind")
-    most = 1 if header.kind == asset_service_pb2.ASSET_KIND_IMAGE else limits.max_frames
-    if not 1 <= header.frames <= most:
-        raise InvalidFieldError(f"must be in [1, {most}], got {header.frames}", field="header.frames")
-    if bool(header.width) != bool(header.height) or header.width * header.height > limits.max_pixels:
-        raise InvalidFieldError(
-            f"{header.width}x{header.height} must be both sides, or none, and at most {limits.max_pixels} pixels",
-            field="header.width",
-        )
-    return header
+async def _end(requests: AsyncIterator[Request], there: Arriving[Any]) -> None:
+    """Read to the end, and see that what came is what was meant."""
+    last = await _next(requests)
+    if last is not None and last.WhichOneof("message") == "sha256":
+        if last.sha256 != there.hasher.digest():
+            raise InvalidFieldError("what came has another SHA-256", field="sha256")
+        last = await _next(requests)
+    if last is not None:
+        raise InvalidFieldError(f"more than the {there.header.frames} of the header came", field="frame")
 
 
-def _decode(image: frame_pb2.Image, size: tuple[int, int], max_pixels: int) -> NDArray[np.uint8]:
-    """A picture as [H, W, 3]; its size must be `size`, width and height, unless that is (0, 0)."""
-    field = "frame.image.data"
-    if image.encoding == frame_pb2.IMAGE_ENCODING_RAW_RGB8:
-        width, height = size
-        if not image.data or len(image.data) != width * height * 3:
-            raise InvalidFieldError(
-                f"a raw frame of {width}x{height} has {width * height * 3} bytes, got {len(image.data)}", field=field
-            )
-        return np.frombuffer(image.data, np.uint8).reshape(height, width, 3)
-    if image.encoding not in _FORMATS:
-        raise InvalidFieldError("choose an encoding: raw, PNG or JPEG", field="frame.image.encoding")
-    try:
-        pixels = decode.picture(image.data, _FORMATS[image.encoding], max_pixels)
-    except ValueError as error:
-        raise InvalidFieldError(str(error), field=field) from None
-    if any(size) and pixels.shape[:2] != size[::-1]:
-        raise InvalidFieldError(
-            f"every frame must be {size[0]}x{size[1]}, got {pixels.shape[1]}x{pixels.shape[0]}", field=field
-        )
-    return pixels
+def _num_frames(asset: Image | Any) -> int:
+    return 1 if isinstance(asset, np.ndarray) else len(asset.frames)

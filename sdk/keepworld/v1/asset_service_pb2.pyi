@@ -30,6 +30,8 @@ class _AssetKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssetKind.V
     """One picture: what a world's first frame shows."""
     ASSET_KIND_CLIP: _AssetKind.ValueType  # 2
     """Frames that a world goes on from."""
+    ASSET_KIND_VIDEO: _AssetKind.ValueType  # 3
+    """The same, as an MP4, MOV, WebM or Matroska file; the camera stands still."""
 
 class AssetKind(_AssetKind, metaclass=_AssetKindEnumTypeWrapper): ...
 
@@ -38,6 +40,8 @@ ASSET_KIND_IMAGE: AssetKind.ValueType  # 1
 """One picture: what a world's first frame shows."""
 ASSET_KIND_CLIP: AssetKind.ValueType  # 2
 """Frames that a world goes on from."""
+ASSET_KIND_VIDEO: AssetKind.ValueType  # 3
+"""The same, as an MP4, MOV, WebM or Matroska file; the camera stands still."""
 Global___AssetKind: _TypeAlias = AssetKind  # noqa: Y015
 
 @_typing.final
@@ -51,7 +55,7 @@ class AssetHeader(_message.Message):
     HAS_CAMERAS_FIELD_NUMBER: _builtins.int
     kind: Global___AssetKind.ValueType
     frames: _builtins.int
-    """How many follow; 1 for an image."""
+    """How many follow, frames or parts; 1 for an image."""
     width: _builtins.int
     """Of every frame, pixels. Raw frames need them; 0: those of the first picture."""
     height: _builtins.int
@@ -106,21 +110,35 @@ class UploadAssetRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    part: _builtins.bytes
+    """A part of a video's file, of any size that a message takes."""
+    sha256: _builtins.bytes
+    """After the last frame or part, if at all: the SHA-256 of all their data (image.data, or part) in order. Where it is
+    another one the upload is refused.
+    """
     @_builtins.property
     def header(self) -> Global___AssetHeader: ...
     @_builtins.property
     def frame(self) -> Global___AssetFrame: ...
+    @_builtins.property
+    def resume(self) -> Global___UploadResume: ...
     def __init__(
         self,
         *,
         header: Global___AssetHeader | None = ...,
         frame: Global___AssetFrame | None = ...,
+        part: _builtins.bytes = ...,
+        resume: Global___UploadResume | None = ...,
+        sha256: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message", "part", b"part", "resume", b"resume", "sha256", b"sha256"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "header", b"header", "message", b"message", "part", b"part", "resume", b"resume", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "frame"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["header", "frame", "part", "resume", "sha256"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -154,3 +172,117 @@ class UploadAssetResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadAssetResponse: _TypeAlias = UploadAssetResponse  # noqa: Y015
+
+@_typing.final
+class UploadResume(_message.Message):
+    """Goes on with an upload; a call that does so already ends with ABORTED."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    offset: _builtins.int
+    """How many frames or parts have come before; refused with OUT_OF_RANGE where that is not so, see GetUpload."""
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadResume: _TypeAlias = UploadResume  # noqa: Y015
+
+@_typing.final
+class BeginUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID."""
+    @_builtins.property
+    def header(self) -> Global___AssetHeader: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        header: Global___AssetHeader | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginUploadRequest: _TypeAlias = BeginUploadRequest  # noqa: Y015
+
+@_typing.final
+class BeginUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """Secret; names the upload."""
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginUploadResponse: _TypeAlias = BeginUploadResponse  # noqa: Y015
+
+@_typing.final
+class GetUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    received: _builtins.int
+    """Frames or parts that have come, whole."""
+    @_builtins.property
+    def asset(self) -> Global___UploadAssetResponse:
+        """What became of it, if it has ended well."""
+
+    def __init__(
+        self,
+        *,
+        received: _builtins.int = ...,
+        asset: Global___UploadAssetResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "received", b"received"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015

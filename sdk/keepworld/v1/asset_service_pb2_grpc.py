@@ -40,6 +40,16 @@ class AssetServiceStub(object):
                 request_serializer=keepworld_dot_v1_dot_asset__service__pb2.UploadAssetRequest.SerializeToString,
                 response_deserializer=keepworld_dot_v1_dot_asset__service__pb2.UploadAssetResponse.FromString,
                 _registered_method=True)
+        self.BeginUpload = channel.unary_unary(
+                '/keepworld.v1.AssetService/BeginUpload',
+                request_serializer=keepworld_dot_v1_dot_asset__service__pb2.BeginUploadRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_asset__service__pb2.BeginUploadResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/keepworld.v1.AssetService/GetUpload',
+                request_serializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
 
 
 class AssetServiceServicer(object):
@@ -47,8 +57,23 @@ class AssetServiceServicer(object):
     """
 
     def UploadAsset(self, request_iterator, context):
-        """A picture, or frames to go on from: first a header, then one message a frame. What has come is kept for a while (see
-        Limits.asset_s) in the server's memory.
+        """A picture, or frames or a video to go on from: first a header, then one message a frame or part, then, if at all, what they
+        must hash to. What has come is kept for a while (see Limits.asset_s) in the server's memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginUpload(self, request, context):
+        """Begins an upload that can be gone on with when its connection breaks: UploadAsset then has `resume` in place of a header.
+        With the same request_id and body: the same answer. It is forgotten when nothing has come of it for Limits.asset_s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """How far it has come; one that was refused is refused here too, for the same reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +86,16 @@ def add_AssetServiceServicer_to_server(servicer, server):
                     servicer.UploadAsset,
                     request_deserializer=keepworld_dot_v1_dot_asset__service__pb2.UploadAssetRequest.FromString,
                     response_serializer=keepworld_dot_v1_dot_asset__service__pb2.UploadAssetResponse.SerializeToString,
+            ),
+            'BeginUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginUpload,
+                    request_deserializer=keepworld_dot_v1_dot_asset__service__pb2.BeginUploadRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_asset__service__pb2.BeginUploadResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class AssetService(object):
             '/keepworld.v1.AssetService/UploadAsset',
             keepworld_dot_v1_dot_asset__service__pb2.UploadAssetRequest.SerializeToString,
             keepworld_dot_v1_dot_asset__service__pb2.UploadAssetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.AssetService/BeginUpload',
+            keepworld_dot_v1_dot_asset__service__pb2.BeginUploadRequest.SerializeToString,
+            keepworld_dot_v1_dot_asset__service__pb2.BeginUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/keepworld.v1.AssetService/GetUpload',
+            keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.SerializeToString,
+            keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

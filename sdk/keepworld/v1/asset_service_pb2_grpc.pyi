@@ -17,9 +17,15 @@ class AssetServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadAsset: _aio.StreamUnaryMultiCallable[_asset_service_pb2.UploadAssetRequest, _asset_service_pb2.UploadAssetResponse]
-    """A picture, or frames to go on from: first a header, then one message a frame. What has come is kept for a while (see
-    Limits.asset_s) in the server's memory.
+    """A picture, or frames or a video to go on from: first a header, then one message a frame or part, then, if at all, what they
+    must hash to. What has come is kept for a while (see Limits.asset_s) in the server's memory.
     """
+    BeginUpload: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.BeginUploadRequest, _asset_service_pb2.BeginUploadResponse]
+    """Begins an upload that can be gone on with when its connection breaks: UploadAsset then has `resume` in place of a header.
+    With the same request_id and body: the same answer. It is forgotten when nothing has come of it for Limits.asset_s.
+    """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.GetUploadRequest, _asset_service_pb2.GetUploadResponse]
+    """How far it has come; one that was refused is refused here too, for the same reason."""
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes what worlds are opened from."""
@@ -30,8 +36,26 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_asset_service_pb2.UploadAssetRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_asset_service_pb2.UploadAssetRequest], _abc.Awaitable[_asset_service_pb2.UploadAssetResponse]],
     ) -> _abc.Awaitable[_asset_service_pb2.UploadAssetResponse]:
-        """A picture, or frames to go on from: first a header, then one message a frame. What has come is kept for a while (see
-        Limits.asset_s) in the server's memory.
+        """A picture, or frames or a video to go on from: first a header, then one message a frame or part, then, if at all, what they
+        must hash to. What has come is kept for a while (see Limits.asset_s) in the server's memory.
         """
+
+    @_abc_1.abstractmethod
+    def BeginUpload(
+        self,
+        request: _asset_service_pb2.BeginUploadRequest,
+        context: _aio.ServicerContext[_asset_service_pb2.BeginUploadRequest, _abc.Awaitable[_asset_service_pb2.BeginUploadResponse]],
+    ) -> _abc.Awaitable[_asset_service_pb2.BeginUploadResponse]:
+        """Begins an upload that can be gone on with when its connection breaks: UploadAsset then has `resume` in place of a header.
+        With the same request_id and body: the same answer. It is forgotten when nothing has come of it for Limits.asset_s.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _asset_service_pb2.GetUploadRequest,
+        context: _aio.ServicerContext[_asset_service_pb2.GetUploadRequest, _abc.Awaitable[_asset_service_pb2.GetUploadResponse]],
+    ) -> _abc.Awaitable[_asset_service_pb2.GetUploadResponse]:
+        """How far it has come; one that was refused is refused here too, for the same reason."""
 
 def add_AssetServiceServicer_to_server(servicer: AssetServiceServicer, server: _aio.Server) -> None: ...

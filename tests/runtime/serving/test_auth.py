@@ -93,7 +93,8 @@ async def things_of(caller) -> dict[str, str]:
         ).asset_id
         for kind, number in (("image", asset_service_pb2.ASSET_KIND_IMAGE), ("clip", asset_service_pb2.ASSET_KIND_CLIP))
     }
-    return {**named, "snapshot_id": taken.snapshot.snapshot_id, **uploads}
+    begun = await caller.assets.BeginUpload(asset_service_pb2.BeginUploadRequest(header=header().header))
+    return {**named, "snapshot_id": taken.snapshot.snapshot_id, **uploads, "upload_id": begun.upload_id}
 
 
 def unary_requests():

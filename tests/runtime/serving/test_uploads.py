@@ -7,17 +7,18 @@ from contextlib import nullcontext
 import grpc
 import numpy as np
 import pytest
-from keepworld.v1 import asset_service_pb2_grpc, frame_pb2
+from keepworld.v1 import asset_service_pb2
 from keepworld_runtime.serving import decode_video
 from keepworld_runtime.serving import server as server_module
 from keepworld_runtime.serving.assets import AssetLimits
 
 from tests.runtime.serving.callers import answered
 from tests.runtime.serving.client import Walk, create, error_info, script, serving, violation
-from tests.runtime.serving.test_assets import CLIP, frame, header
+from tests.runtime.serving.test_assets import CLIP, Request, header, upload
 
 av = pytest.importorskip("av")
 
+VIDEO = asset_service_pb2.ASSET_KIND_VIDEO
 NUM, WIDTH, HEIGHT = 12, 64, 48
 LIMITS = AssetLimits(max_frames=100, max_pixels=10_000, max_bytes=1_000_000)
 FORMATS = [("mp4", "libx264"), ("mov", "mpeg4"), ("matroska", "libx264"), ("webm", "libvpx-vp9")]
@@ -129,20 +130,20 @@ async def test_when_decoding_begins_no_file_and_no_connection_can_be_opened(monk
         await decoded(made())
 
 
-async def upload(server, data: bytes, *, parts=3, metadata=(("keepworld-upload", "video"),), **fields):
-    size = -(-len(data) // parts)
-    messages = [header(CLIP, parts, **fields)]
-    messages += [frame(data[i * size : (i + 1) * size], frame_pb2.IMAGE_ENCODING_UNSPECIFIED) for i in range(parts)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = asset_service_pb2_grpc.AssetServiceStub(channel)
-        return await stub.UploadAsset(iter(messages), metadata=metadata, timeout=20)
+def parts_of(data: bytes, number: int) -> list[Request]:
+    size = -(-len(data) // number)
+    return [Request(part=data[i * size : (i + 1) * size]) for i in range(number)]
+
+
+def messages(data: bytes, *, parts=3, sha256: bytes | None = None, **fields) -> list[Request]:
+    ends = [Request(sha256=sha256)] if sha256 else []
+    return [header(fields.pop("kind", VIDEO), parts, **fields), *parts_of(data, parts), *ends]
 
 
 async def test_a_world_goes_on_from_a_video_that_came_in_parts():
     data = made()
-    digest = ("keepworld-sha256", hashlib.sha256(data).hexdigest())
     async with serving() as (server, stub):
-        answer = await upload(server, data, metadata=(("keepworld-upload", "video"), digest))
+        answer = await upload(server, *messages(data, sha256=hashlib.sha256(data).digest()))
         assert (answer.frames, answer.width, answer.height) == (NUM, WIDTH, HEIGHT)
         walk = Walk(stub, await create(stub, clip_asset_id=answer.asset_id))
         await walk.attach(only_scripted=True)
@@ -153,24 +154,24 @@ async def test_a_world_goes_on_from_a_video_that_came_in_parts():
 async def test_a_video_that_is_not_what_was_meant_is_refused_by_its_field(monkeypatch):
     limits = AssetLimits(max_total_bytes=NUM * WIDTH * HEIGHT * 3)
     monkeypatch.setattr(server_module, "AssetLimits", lambda: limits)
-    data, kind = made(), ("keepworld-upload", "video")
+    data = made()
     async with serving() as (server, _):
         for changes, field in (
-            ({"metadata": (kind, ("keepworld-sha256", "0" * 64))}, "frame.image.data"),
+            ({"sha256": bytes(32)}, "sha256"),
             ({"has_cameras": True}, "header"),
             ({"width": 64, "height": 48}, "header"),
-            ({"data": data[: len(data) // 2]}, "frame.image.data"),
-            ({"metadata": ()}, "frame.image.encoding"),
+            ({"data": data[: len(data) // 2]}, "part"),
+            ({"kind": CLIP}, "frame"),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await answered(lambda changes=changes: upload(server, **{"data": data, **changes}))
+                await answered(lambda changes=changes: upload(server, *messages(**{"data": data, **changes})))
             assert (refused.value.code(), violation(refused.value.trailing_metadata())) == (
                 grpc.StatusCode.INVALID_ARGUMENT,
                 field,
             )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await answered(
-                lambda: upload(server, data)
+                lambda: upload(server, *messages(data))
             )  # the file and its frames together are more than there is room for
         assert error_info(refused.value.trailing_metadata()).reason == "TOO_MANY_ASSETS"
         assert server.assets.num_kept == 0 and server.assets._total_bytes == 0
