@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from keepworld.camera import CONVENTIONS
+from keepworld.capture import Capture
 from keepworld.errors import ExportError, KeepworldError
 from keepworld.files import write_atomically
 
@@ -66,7 +67,10 @@ def convert(
         raise ValueError(f"axes must be one of {', '.join(CONVENTIONS)}, got {axes!r}")
     about = _manifest_of(source)
     if path_suffix(target.name) is not None:
-        return convert_path(source, target, about), about
+        about = {**about, "converted_from": source.name}
+        path = convert_path(source, target, about)
+        manifest.write_beside(path, about)
+        return path, about
     scene, suffix = _read(source, axes, about)
     path = _target(source, suffix, target, scene, profile)
     kind = formats.FORMATS.get(formats.suffix_of(path.name))
@@ -77,7 +81,7 @@ def convert(
     files = formats.encode_files(_as_kind(scene, kind.holds), path.name, told, convention=convention)
     for name, data in files.items():
         write_atomically(path.parent / name, data)
-    write_atomically(manifest.beside(path), json.dumps(told, indent=1).encode())
+    manifest.write_beside(path, told)
     return path, told
 
 
@@ -107,7 +111,10 @@ def _beside(source: Path, name: str) -> bytes | None:
 
 def _manifest_of(source: Path) -> dict[str, object]:
     """What lies beside a file about it, if anything does."""
-    # An export's files share one manifest: scene.splat.ply has scene.manifest.json.
+    if (source / "capture.json").is_file():
+        capture = Capture(source)
+        return manifest.of_walk(capture.provenance, capture.events)
+    # What lies in one folder may share a manifest: scene.splat.ply has scene.manifest.json.
     shared = source.with_name(f"{source.name.partition('.')[0]}.manifest.json")
     path = next((path for path in (manifest.beside(source), shared) if path.is_file()), None)
     if path is None:
@@ -120,6 +127,8 @@ def _manifest_of(source: Path) -> dict[str, object]:
         raise ExportError(f"{path} is not a manifest: {error}") from error
     if not isinstance(content, dict):
         raise ExportError(f"{path} is not a manifest: it must hold an object, got {type(content).__name__}")
+    if "metrics" in content:  # which are those of that file, and not of what becomes of it
+        content["source_metrics"] = content.pop("metrics")
     return content
 
 

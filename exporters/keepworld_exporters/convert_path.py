@@ -33,7 +33,7 @@ def convert_path(source: Path, target: Path, about: Mapping[str, object]) -> Pat
         if suffix in PATHS:
             write_atomically(target, PATHS[suffix].write(views, about))
         else:
-            _write_folder(target, MODELS[suffix](views))
+            _write_folder(target, MODELS[suffix](views, about))
     except ValueError as error:
         raise ExportError(f"{target}: {error}") from error
     return target

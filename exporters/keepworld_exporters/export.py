@@ -123,7 +123,7 @@ def export(
         selection = replace(selection, used=tuple(evenly(selection.used, MAX_FOUND)))
         with clock.stage("depth", len(selection.used)) as step:
             source = find_depth(selection.used, reach, on_view=step)
-    about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used))
+    about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)
     made: dict[str, Scene] = {}
 
     def views() -> Iterator[View]:
@@ -172,13 +172,13 @@ def export(
         with clock.stage("film", len(capture)) as step:
             for path in (path for path, suffix in kinds.items() if suffix == VIDEO):
                 with whole_file(path) as unfinished:
-                    write_video(unfinished, capture.frames, capture.provenance.fps, on_frame=step)
+                    write_video(unfinished, capture.frames, capture.provenance.fps, about=about, on_frame=step)
                 files[path.name] = {"path": str(path), "bytes": path.stat().st_size, "frames": len(capture)}
     scenes = {path: read_back(path) for path, suffix in kinds.items() if suffix in FORMATS}
     with clock.stage("measure", len(selection.heldout)) as step:
         centres = capture.c2ws[:, :3, 3]
         for path, scene in scenes.items():
-            files[path.name] |= measure_file(
+            measured = measure_file(
                 scene,
                 heldout=selection.heldout,
                 truth=truth,
@@ -186,6 +186,8 @@ def export(
                 max_depth=resolution.max_depth,
                 on_step=step,
             )
+            files[path.name] |= measured
+            manifest.write_beside(path, {**manifest.for_file(about, FORMATS[kinds[path]]), "metrics": measured})
     revisit = find_revisit(capture)
     content: dict[str, object] = {
         "files": files,

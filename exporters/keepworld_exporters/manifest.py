@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from keepworld.camera import CONVENTIONS
 from keepworld.capture import Provenance
+from keepworld.files import write_atomically
+from keepworld.frames import EventRecord
 
 from keepworld_exporters.formats import Format, axes_of
 from keepworld_exporters.stages.depth import Resolution
@@ -24,21 +27,36 @@ _AXES = {
 }
 
 
-def manifest(about: Provenance, resolution: Resolution, num_frames: int, num_used: int) -> dict[str, object]:
+def manifest(
+    about: Provenance,
+    resolution: Resolution,
+    num_frames: int,
+    num_used: int,
+    events: Sequence[tuple[int, EventRecord]] = (),
+) -> dict[str, object]:
     """All that holds for every file of an export."""
     return {
-        "generator": f"keepworld {version('keepworld')}",
-        "family": about.family,
-        "family_version": about.version,
-        "licence": about.licence,
-        "prompt": about.prompt,
-        "seed": about.seed,
-        "units": str(about.units),
-        "poses": str(about.pose_source),
+        **of_walk(about, events),
         "frames": num_frames,
         "frames_used": num_used,
         "voxel": resolution.voxel,
         "mesh_max_depth": resolution.max_depth,
+    }
+
+
+def of_walk(about: Provenance, events: Sequence[tuple[int, EventRecord]] = ()) -> dict[str, object]:
+    """What a walk was made by and from, its licence with the countries it leaves out among it."""
+    return {
+        "generator": f"keepworld {version('keepworld')}",
+        "family": about.family,
+        "family_version": about.version,
+        "weights_sha256": about.weights or None,
+        "licence": about.licence,
+        "prompt": about.prompt,
+        "events": [{"chunk": chunk, "text": event.text} for chunk, event in events],
+        "seed": about.seed,
+        "units": str(about.units),
+        "poses": str(about.pose_source),
     }
 
 
@@ -58,6 +76,11 @@ def for_file(common: Mapping[str, object], kind: Format, convention: str | None 
         "axes": _AXES[name],
         "transform_from_session": (there.world * there.scale).tolist(),
     }
+
+
+def write_beside(path: Path, told: Mapping[str, object]) -> None:
+    """Write a file's manifest beside it."""
+    write_atomically(beside(path), json.dumps(told, indent=1).encode())
 
 
 def beside(path: Path) -> Path:

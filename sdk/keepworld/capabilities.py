@@ -32,6 +32,7 @@ class FamilyCapabilities:
         prompt_words: heading -> words that a prompt can say; empty for families that read anything.
         event_phrases: heading -> what can be asked for during the walk.
         chunk_s: measured time for a chunk of the default size; None before the first.
+        weights: which ones it draws with, as a hash; "" for a family without, or where they were not hashed.
     """
 
     name: str
@@ -59,6 +60,7 @@ class FamilyCapabilities:
     prompt_words: Mapping[str, tuple[str, ...]]
     event_phrases: Mapping[str, tuple[str, ...]]
     chunk_s: float | None
+    weights: str = ""
 
     @property
     def rates(self) -> Rates:

@@ -53,6 +53,7 @@ class Provenance:
         units: what one unit of length is.
         pose_source: where the cameras came from.
         used, ignored: how the prompt was understood.
+        weights: of the world model, as a hash; "" for one without, or where nobody hashed them.
     """
 
     family: str
@@ -68,6 +69,7 @@ class Provenance:
     pose_source: PoseSource
     used: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    weights: str = ""
 
 
 class CaptureWriter:
@@ -342,6 +344,7 @@ def _read_provenance(folder: Path) -> Provenance:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise CaptureError(f"{path} is not of format {FORMAT}")
     try:
+        about = {"weights": "", **about}  # which captures of before did not tell
         known = {field.name: about[field.name] for field in fields(Provenance)}
         known |= {"units": Units(known["units"]), "pose_source": PoseSource(known["pose_source"])}
         provenance = Provenance(**_tuples(known))  # type: ignore[arg-type]
@@ -350,9 +353,11 @@ def _read_provenance(folder: Path) -> Provenance:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CaptureError(f"{path} is damaged: {error!r}") from error
-    texts = (provenance.family, provenance.version, provenance.licence, provenance.prompt, provenance.mode)
+    texts = (
+        provenance.family, provenance.version, provenance.licence, provenance.prompt, provenance.mode, provenance.weights
+    )  # fmt: skip
     if not all(isinstance(text, str) for text in texts):
-        raise CaptureError(f"{path}: family, version, licence, prompt and mode must be text")
+        raise CaptureError(f"{path}: family, version, licence, prompt, mode and weights must be text")
     if not sides_are_sane or not (
         isinstance(provenance.fps, int | float) and math.isfinite(provenance.fps) and provenance.fps > 0
     ):

@@ -34,6 +34,7 @@ def provenance_of(info: SessionInfo, prompt: str, capabilities: FamilyCapabiliti
         pose_source=capabilities.pose_source,
         used=reading.used,
         ignored=reading.ignored,
+        weights=capabilities.weights,
     )
 
 

@@ -115,6 +115,7 @@ def _family(there: world_service_pb2.FamilyCapabilities) -> FamilyCapabilities:
         has_depth=there.has_depth,
         takes_image=there.takes_image,
         takes_clip=there.takes_clip,
+        weights=printable(there.weights, 200),
         prompt_words=_vocabulary(there.prompt_words),
         event_phrases=_vocabulary(there.event_phrases),
         chunk_s=there.chunk_s if there.chunk_s > 0 else None,

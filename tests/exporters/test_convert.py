@@ -179,3 +179,17 @@ def test_the_command_line_knows_the_command(monkeypatch):
     with pytest.raises(BecameError) as became:
         keepworld(["convert", "a", "b"])
     assert became.value.args == ("keepworld_exporters.convert", ["a", "b"], "export")
+
+
+def test_a_captures_cameras_tell_what_they_were_made_by(letter_capture, tmp_path):
+    target, told = convert(letter_capture.folder, tmp_path / "walk.cameras.json")
+    assert told["family"] == "closed-form" and told["licence"] == "CC0-1.0" and told["converted_from"] == "walk"
+    assert json.loads((tmp_path / "walk.cameras.json.manifest.json").read_bytes()) == told
+    assert json.loads(target.read_bytes())["about"] == told
+
+
+def test_what_was_measured_of_one_file_is_not_said_of_another(tmp_path):
+    (tmp_path / "a.spz").write_bytes(encode(some_splats(), ".spz", {}))
+    (tmp_path / "a.spz.manifest.json").write_text(json.dumps({"metrics": {"psnr": 30.0}}))
+    _, told = convert(tmp_path / "a.spz", tmp_path / "b.splat")
+    assert "metrics" not in told and told["source_metrics"] == {"psnr": 30.0}

@@ -35,7 +35,8 @@ def test_trained_splats_show_held_out_frames_better_than_the_preview(letter_capt
     assert {"colours", "standard"} <= set(stages)
     assert b"SplatRenderMode: mip" in (tmp_path / "standard.splat.ply").read_bytes()[:2000]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "preview.splat.ply", "scene.manifest.json", "standard.splat.ply",
+        "preview.splat.ply", "preview.splat.ply.manifest.json", "scene.manifest.json", "standard.splat.ply",
+        "standard.splat.ply.manifest.json",
     ]  # fmt: skip
 
 

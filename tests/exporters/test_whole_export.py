@@ -105,6 +105,15 @@ def test_the_figures_are_good_and_complete(exported):
     assert json.loads((exported[0] / "scene.manifest.json").read_text())["prompt"] == HOSTILE
 
 
+def test_every_file_is_told_about_beside_it_and_in_it(exported):
+    for name in ("scene.points.ply", "scene.glb", "scene.splat.ply"):
+        told = json.loads((exported[0] / f"{name}.manifest.json").read_text())
+        assert told["prompt"] == HOSTILE and told["licence"] and told["units"] == "metres" and told["seed"] == 1
+        assert np.shape(told["transform_from_session"]) == (3, 3) and told["metrics"]
+    with av.open(str(exported[0] / "walk.mp4")) as film:
+        assert json.loads(film.metadata["comment"])["prompt"] == HOSTILE
+
+
 def test_the_report_asks_nothing_of_the_network_and_escapes_what_people_wrote(exported):
     page = (exported[0] / "report.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page

@@ -14,6 +14,7 @@ from keepworld.camera import invert_rigid, quat_from_rotation, rotation_from_qua
 from numpy.typing import NDArray
 
 from keepworld_exporters.formats.checks import checked_points, checked_shot
+from keepworld_exporters.formats.ply import comments, one_line
 from keepworld_exporters.scene import Points, Shot, Views
 
 BINARY, TEXT = ("cameras.bin", "images.bin", "points3D.bin"), ("cameras.txt", "images.txt", "points3D.txt")
@@ -45,10 +46,11 @@ def encode_binary(views: Views) -> dict[str, bytes]:
     return dict(zip(BINARY, (b"".join(cameras), b"".join(images), b"".join(points)), strict=True))
 
 
-def encode_text(views: Views) -> dict[str, bytes]:
-    """The three files of a text model by name."""
+def encode_text(views: Views, about: Mapping[str, object] | None = None) -> dict[str, bytes]:
+    """The three files of a text model by name; what it says about itself are remarks in the first."""
     lenses, users = _lenses(views)
-    cameras = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
+    cameras = [f"# {one_line(text)}" for text in comments(about or {})]
+    cameras.append("# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]")
     cameras += [
         f"{number} PINHOLE {width} {height} " + " ".join(map(repr, _four(K)))
         for number, (K, width, height) in enumerate(lenses, 1)

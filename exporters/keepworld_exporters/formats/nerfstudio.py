@@ -7,6 +7,7 @@ there is about other data than its cameras, and not asked for when it is read.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 from keepworld.camera import convert_c2w, restore_c2w
@@ -17,8 +18,8 @@ from keepworld_exporters.scene import Shot, Views
 _BENT = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
-def encode(views: Views) -> bytes:
-    """Turn cameras into a file."""
+def encode(views: Views, told: Mapping[str, object] | None = None) -> bytes:
+    """Turn cameras into a file; what it says about itself is kept under "keepworld", which nerfstudio passes over."""
     frames = []
     for shot in views.shots:
         K = shot.camera.K
@@ -36,7 +37,7 @@ def encode(views: Views) -> bytes:
             }
         )
     about = {"camera_model": "PINHOLE", "orientation_override": "none", "applied_transform": np.eye(4)[:3].tolist()}
-    return json.dumps({**about, "frames": frames}, indent=1).encode()
+    return json.dumps({**about, "keepworld": dict(told or {}), "frames": frames}, indent=1).encode()
 
 
 def decode(data: bytes) -> Views:

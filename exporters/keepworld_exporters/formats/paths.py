@@ -26,11 +26,11 @@ PATHS: Mapping[str, PathFormat] = MappingProxyType(
         ".cameras.json": PathFormat(write=camera_json.encode, read=camera_json.decode),
         ".cameras.glb": PathFormat(write=camera_glb.encode, read=camera_glb.decode),
         ".cameras.usda": PathFormat(write=camera_usd.encode, read=camera_usd.decode),
-        "transforms.json": PathFormat(write=lambda views, about: nerfstudio.encode(views), read=nerfstudio.decode),
+        "transforms.json": PathFormat(write=nerfstudio.encode, read=nerfstudio.decode),
     }
 )
-MODELS: Mapping[str, Callable[[Views], Mapping[str, bytes]]] = MappingProxyType(
-    {".colmap": colmap.encode_binary, ".colmap.txt": colmap.encode_text}
+MODELS: Mapping[str, Callable[[Views, Mapping[str, object]], Mapping[str, bytes]]] = MappingProxyType(
+    {".colmap": lambda views, about: colmap.encode_binary(views), ".colmap.txt": colmap.encode_text}
 )
 
 

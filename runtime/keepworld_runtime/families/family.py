@@ -44,6 +44,7 @@ class Capabilities:
         takes_clip: whether a world can go on from given frames.
         vocabulary: heading -> words, for families that understand a fixed vocabulary; empty for those that read anything.
         events: heading -> example phrases of what can be asked for during the walk.
+        weights: which ones it draws with, as a hash; "" for a family without, or where they were not hashed.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Capabilities:
     takes_clip: bool = False
     vocabulary: Mapping[str, tuple[str, ...]]
     events: Mapping[str, tuple[str, ...]]
+    weights: str = ""
 
     def frames_in(self, chunk: int) -> int:
         """How many frames chunk number `chunk` has."""

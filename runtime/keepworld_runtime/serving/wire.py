@@ -78,6 +78,7 @@ def capabilities(family: Capabilities, chunk_s: float) -> world_service_pb2.Fami
         chunk_s=chunk_s,
         takes_image=family.takes_image,
         takes_clip=family.takes_clip,
+        weights=family.weights,
     )
 
 

@@ -126,6 +126,7 @@ class FamilyCapabilities(_message.Message):
     CHUNK_S_FIELD_NUMBER: _builtins.int
     TAKES_IMAGE_FIELD_NUMBER: _builtins.int
     TAKES_CLIP_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     summary: _builtins.str
@@ -153,6 +154,8 @@ class FamilyCapabilities(_message.Message):
     takes_image: _builtins.bool
     """Whether a world can begin with a given picture, or go on from given frames."""
     takes_clip: _builtins.bool
+    weights: _builtins.str
+    """Which weights it draws with: a SHA-256 over their files' own, in hexadecimal; empty for none, or where they were not hashed."""
     @_builtins.property
     def modes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mode]: ...
     @_builtins.property
@@ -194,10 +197,11 @@ class FamilyCapabilities(_message.Message):
         chunk_s: _builtins.float = ...,
         takes_image: _builtins.bool = ...,
         takes_clip: _builtins.bool = ...,
+        weights: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "takes_clip", b"takes_clip", "takes_image", b"takes_image", "turn_rate", b"turn_rate", "units", b"units", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "takes_clip", b"takes_clip", "takes_image", b"takes_image", "turn_rate", b"turn_rate", "units", b"units", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

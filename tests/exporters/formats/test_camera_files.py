@@ -55,7 +55,7 @@ def test_a_path_comes_back_from_every_file(suffix):
 @pytest.mark.parametrize("encode", MODELS.values(), ids=MODELS)
 def test_a_model_comes_back_with_its_points(encode):
     views = some_views()
-    back = colmap.decode(encode(views))
+    back = colmap.decode(encode(views, {"prompt": "a garden\n9 PINHOLE"}))
     assert_same_cameras(back, views)
     np.testing.assert_array_equal(back.points.positions, views.points.positions)
     np.testing.assert_array_equal(back.points.colours, views.points.colours)
@@ -85,7 +85,7 @@ def test_an_existing_model_is_not_written_over(letter_capture, tmp_path):
 def test_pycolmap_projects_points_where_we_do(encode, tmp_path):
     pycolmap = pytest.importorskip("pycolmap", reason="pycolmap is not installed")
     views = some_views()
-    for name, data in encode(views).items():
+    for name, data in encode(views, {}).items():
         (tmp_path / name).write_bytes(data)
     model = pycolmap.Reconstruction(str(tmp_path))
     assert model.num_points3D() == len(views.points.positions)

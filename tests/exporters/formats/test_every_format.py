@@ -35,6 +35,13 @@ def test_the_same_scene_is_the_same_bytes(suffix):
     assert formats.encode(scene, suffix, about) == formats.encode(scene, suffix, about)
 
 
+@EVERY
+def test_what_a_file_says_about_itself_is_in_it(suffix):
+    """Where the format has a place for it; a file of these has none."""
+    data = formats.encode(SOME[FORMATS[suffix].holds](), suffix, {"licence": "CC0-1.0", "seed": 71})
+    assert (b"CC0-1.0" in data) == (suffix not in {".spz", ".splat", ".xyz", ".stl"})
+
+
 @pytest.mark.parametrize("profile", [None, *PROFILES])
 @EVERY
 def test_the_letter_is_upright_unmirrored_and_to_scale(suffix, profile):

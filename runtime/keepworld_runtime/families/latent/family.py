@@ -39,6 +39,7 @@ class Outline:
         chunk_size: latents that are made together.
         sizes: the offered (width, height), the default first.
         size_multiple: pixels that one token stands for, a side.
+        weights: which ones it draws with, as a hash.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Outline:
     chunk_size: int
     sizes: tuple[tuple[int, int], ...]
     size_multiple: int
+    weights: str = ""
 
     def capabilities(self) -> Capabilities:
         """The same in the words of the seam."""
@@ -74,6 +76,7 @@ class Outline:
             takes_clip=True,
             vocabulary=MappingProxyType({}),
             events=_EVENTS,
+            weights=self.weights,
         )
 
 

@@ -55,6 +55,17 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     return entries
 
 
+def hash_of_all(folder: Path | None) -> str:
+    """One sha256 over what a folder's manifest says of its files, in hexadecimal; "" where there is none.
+
+    Raises:
+        ValueError: the manifest is none.
+    """
+    entries = {} if folder is None else read_manifest(folder)
+    lines = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(entries.items()))
+    return hashlib.sha256(lines.encode()).hexdigest() if entries else ""
+
+
 def write_manifest(folder: Path, entries: dict[str, Entry]) -> None:
     """Write a folder's manifest, whole or not at all."""
     files = {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in sorted(entries.items())}

@@ -7,6 +7,7 @@ from functools import partial
 from keepworld_runtime.families.family import Family, FamilyOptions, Model, Place
 from keepworld_runtime.families.latent.catalog import WORLDPLAY_5B
 from keepworld_runtime.families.latent.family import LatentFamily, Outline, located_network
+from keepworld_runtime.families.latent.manifest import hash_of_all
 from keepworld_runtime.families.worldplay_5b.config import MODEL, ROLLOUT, released_sizes
 from keepworld_runtime.kernels import names
 from keepworld_runtime.memory import policies
@@ -35,6 +36,7 @@ def make_family(options: FamilyOptions) -> Family:
         chunk_size=ROLLOUT.chunk_size,
         sizes=_SIZES if config == MODEL else _SMALL_SIZES,
         size_multiple=32,
+        weights=hash_of_all(options.checkpoint),
     )
     return LatentFamily(outline, partial(_load, outline, options))
 

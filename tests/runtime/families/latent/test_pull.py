@@ -1,7 +1,9 @@
+import hashlib
+
 import huggingface_hub
 import pytest
 from keepworld_runtime.families.latent.catalog import WORLDPLAY_5B, WORLDPLAY_8B
-from keepworld_runtime.families.latent.manifest import changed, entry_of, read_manifest, write_manifest
+from keepworld_runtime.families.latent.manifest import changed, entry_of, hash_of_all, read_manifest, write_manifest
 from keepworld_runtime.families.latent.parts import MissingFilesError, locate
 from keepworld_runtime.families.latent.pull import PullError, pull_from_folder, pull_from_hub
 
@@ -130,6 +132,19 @@ def test_a_changed_missing_or_shortened_file_is_told(tmp_path):
     (tmp_path / "c").unlink()
     told = changed(tmp_path, ["a", "b", "d"])
     assert ["a has another sha256" in told[0], told[1:]] == [True, ["b has 4 bytes, not 8", "c is missing"]]
+
+
+def test_weights_have_one_hash_that_changes_with_any_of_them(tmp_path):
+    assert hash_of_all(None) == hash_of_all(tmp_path) == ""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    write_manifest(tmp_path, {name: entry_of(tmp_path / name) for name in ("a", "b")})
+    lines = "".join(
+        f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in ("a", "b")
+    )  # as sha256sum has it
+    assert hash_of_all(tmp_path) == hashlib.sha256(lines.encode()).hexdigest()
+    write_manifest(tmp_path, {"a": entry_of(tmp_path / "a"), "b": entry_of(tmp_path / "a")})
+    assert hash_of_all(tmp_path) != hashlib.sha256(lines.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
