@@ -15,7 +15,7 @@ from keepworld_exporters.stages.neighbours import choose_neighbours
 from keepworld_exporters.stages.polish import polish
 from keepworld_exporters.stages.sources import PredictedDepth, SessionDepth
 from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
-from keepworld_exporters.stages.sweep import sweep
+from keepworld_exporters.stages.sweep import matching_cost, sweep
 
 from tests import scenes
 
@@ -106,6 +106,24 @@ def test_a_world_twice_as_large_is_found_twice_as_far(room, found, tmp_path):
     depth = find_depth(frames, reach, on_view=quiet).of(frames[4]).depth
     both = (depth > 0) & (found[1].of(room[1].frames[4]).depth > 0)
     assert np.median(depth[both] / found[1].of(room[1].frames[4]).depth[both]) == pytest.approx(2, rel=0.005)
+
+
+def test_torch_sweeps_as_the_cpu_does(room):
+    """Costs to a step of 127ths where rounding falls on the other side; then the same planes win."""
+    pytest.importorskip("torch")
+    from keepworld_exporters.stages import sweep_cuda
+
+    pictures = [picture_of(frame) for frame in room[1].frames]
+    planes, others = np.linspace(0, 1 / 1.0, 40), [pictures[3], pictures[5], pictures[2]]
+    ours, theirs = (
+        matching_cost(pictures[4], others, planes).astype(int),
+        sweep_cuda.matching_cost(pictures[4], others, planes, device="cpu").numpy(),
+    )
+    assert (ours == theirs).mean() > 0.95 and (np.abs(ours - theirs) <= 1).mean() > 0.999
+    cpu, torch_ = sweep(pictures[4], others, planes), sweep_cuda.sweep(pictures[4], others, planes, device="cpu")
+    step = planes[1]
+    assert (np.abs(cpu.inverse - torch_.inverse) < 0.1 * step).mean() > 0.99
+    assert (np.abs(cpu.agreement - torch_.agreement) < 0.02).mean() > 0.99
 
 
 def test_slanted_planes_of_their_own_make_ground_better(room):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from keepworld.capture import CapturedFrame
@@ -26,6 +29,10 @@ MIN_AGREEMENT = 0.5
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
 FLAT_STEP = 3 / 255  # brightness between neighbouring pixels below which a picture shows nothing
+
+
+logger = logging.getLogger(__name__)
+Sweep = Callable[[Picture, Sequence[Picture], NDArray[np.float64]], Swept]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +93,20 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
     return FoundDepth(maps)
 
 
+@cache
+def choose_sweep() -> Sweep:
+    """torch where it and a CUDA device are there; the CPU otherwise."""
+    if find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            from keepworld_exporters.stages import sweep_cuda
+
+            logger.info("planes are swept on %s", torch.cuda.get_device_name())
+            return sweep_cuda.sweep
+    return sweep
+
+
 def sky(
     grey: NDArray[np.float32], inverse: NDArray[np.float32], kept: NDArray[np.bool_], far: float
 ) -> NDArray[np.bool_]:
@@ -113,7 +134,7 @@ def _look(pictures: Sequence[Picture], c2ws: NDArray[np.float64], index: int, re
     widest = np.linalg.norm(c2ws[close, :3, 3] - c2ws[index, :3, 3], axis=1).max()
     planes = np.clip(picture.K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
     inverse_depths = np.linspace(0, 1 / reach.near, int(planes))
-    swept = sweep(picture, [pictures[k] for k in close], inverse_depths)
+    swept = choose_sweep()(picture, [pictures[k] for k in close], inverse_depths)
     wide = choose_neighbours(c2ws, index, distance=POLISH_BASELINE * reach.typical, count=POLISH_NEIGHBOURS)
     if wide:
         swept = polish(picture, [pictures[k] for k in wide], swept, float(inverse_depths[1]))

@@ -73,16 +73,23 @@ def matching_cost(
 
     Of several neighbours the better half counts: what one does not see, because something stands before it, another may.
     """
+    greys = np.stack([neighbour.grey for neighbour in neighbours])
+    cost = _plane_costs(reference.grey, greys, homographies(reference, neighbours, inverse_depths), RADIUS)
+    return np.ascontiguousarray(cost.transpose(1, 2, 0))
+
+
+def homographies(
+    reference: Picture, neighbours: Sequence[Picture], inverse_depths: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where the reference's pixels fall in each neighbour if all lie on one plane, [D, N, 3, 3]."""
     K_inv = np.linalg.inv(reference.K)
     normal = np.array([[0.0, 0.0, 1.0]])
-    homographies = np.empty((len(inverse_depths), len(neighbours), 3, 3))
+    found = np.empty((len(inverse_depths), len(neighbours), 3, 3))
     for k, neighbour in enumerate(neighbours):
         across = neighbour.viewmat @ np.linalg.inv(reference.viewmat)
         for d, inverse in enumerate(inverse_depths):
-            homographies[d, k] = neighbour.K @ (across[:3, :3] + inverse * across[:3, 3:] @ normal) @ K_inv
-    greys = np.stack([neighbour.grey for neighbour in neighbours])
-    cost = _plane_costs(reference.grey, greys, homographies, RADIUS)
-    return np.ascontiguousarray(cost.transpose(1, 2, 0))
+            found[d, k] = neighbour.K @ (across[:3, :3] + inverse * across[:3, 3:] @ normal) @ K_inv
+    return found
 
 
 @njit(cache=True, parallel=True, fastmath=True)
