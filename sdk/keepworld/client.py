@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from keepworld import wire_world
+from keepworld import journals, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, Snapshot
 from keepworld.credentials import Address, Credentials
 from keepworld.host import Host
@@ -105,6 +105,37 @@ class AsyncClient:
             snapshot_id=snapshot if isinstance(snapshot, str) else snapshot.id
         )
         await connection.once(connection.worlds.DeleteSnapshot, request)
+
+    async def export_snapshot(self, snapshot: Snapshot | str, path: str | Path) -> Path:
+        """Write all that led to a world that the server keeps to a file: `import_journal` takes it, on any server.
+
+        Args:
+            snapshot: which, or its id.
+            path: the file, such as walk.kwj.
+
+        Raises:
+            NotFoundError: it is gone, or not yours.
+            OSError: the file cannot be written.
+        """
+        connection = await self._host.connected()
+        snapshot_id = snapshot if isinstance(snapshot, str) else snapshot.id
+        request = world_service_pb2.GetJournalRequest(snapshot_id=snapshot_id)
+        await journals.fetch(connection, request, Path(path))
+        return Path(path)
+
+    async def import_journal(self, path: str | Path, name: str = "") -> Snapshot:
+        """Have the server keep the world that a file's walk led to, for ``open(snapshot=...)`` to go on from.
+
+        Args:
+            path: the file, as `AsyncSession.journal` or `export_snapshot` wrote it.
+            name: for people; need not be unique.
+
+        Raises:
+            InvalidRequestError: it is no such file, not whole, or of a family that the server has not in that version.
+            OSError: it cannot be read.
+        """
+        connection = await self._host.connected()
+        return wire_world.snapshot(await journals.give(connection, Path(path), name))
 
     async def close(self) -> None:
         """Close every session, the connection, and a server started here."""

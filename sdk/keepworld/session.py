@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from keepworld import wire_world
+from keepworld import journals, wire_world
 from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot, WaitingEvent
 from keepworld.capture import Capture
 from keepworld.connection import Connection
@@ -269,6 +269,22 @@ class AsyncSession:
             size=self.size,
             mode=self.mode,
         )
+
+    async def journal(self, path: str | Path) -> Path:
+        """Write all that it takes to make the walk again to a file, up to the last chunk that the server has made whole.
+
+        ``keepworld replay`` makes it again, and `AsyncClient.import_journal` lets another server go on from it.
+
+        Args:
+            path: the file, such as walk.kwj.
+
+        Raises:
+            ServerError: the session has been closed, or the server did not give it.
+            OSError: the file cannot be written.
+        """
+        request = world_service_pb2.GetJournalRequest(session_id=self.id, token=self._opened.token)
+        await journals.fetch(self._connection, request, Path(path))
+        return Path(path)
 
     async def undo(self, n: int = 1) -> None:
         """Go back `n` chunks behind the last whole one that you have: the next to come is made anew from there.

@@ -128,6 +128,14 @@ class Client:
         """As `AsyncClient.delete_snapshot`."""
         self._loop.run(self._client.delete_snapshot(snapshot))
 
+    def export_snapshot(self, snapshot: Snapshot | str, path: str | Path) -> Path:
+        """As `AsyncClient.export_snapshot`."""
+        return self._loop.run(self._client.export_snapshot(snapshot, path))
+
+    def import_journal(self, path: str | Path, name: str = "") -> Snapshot:
+        """As `AsyncClient.import_journal`."""
+        return self._loop.run(self._client.import_journal(path, name))
+
     def close(self) -> None:
         """As `AsyncClient.close`."""
         if self._is_closed:
@@ -311,6 +319,10 @@ class Session:
     def snapshot(self, name: str = "") -> Snapshot:
         """As `AsyncSession.snapshot`."""
         return self._loop.run(self._session.snapshot(name))
+
+    def journal(self, path: str | Path) -> Path:
+        """As `AsyncSession.journal`."""
+        return self._loop.run(self._session.journal(path))
 
     def undo(self, n: int = 1) -> None:
         """As `AsyncSession.undo`."""
