@@ -1,6 +1,6 @@
 """Walk a generated world in real time, and keep it in 3D."""
 
-from keepworld import inputs, paths
+from keepworld import inputs, jobs, paths
 from keepworld.camera import CONVENTIONS, Camera, PoseSource, Units
 from keepworld.capabilities import (
     Capabilities,
@@ -34,6 +34,7 @@ from keepworld.errors import (
 from keepworld.export import Exported
 from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
 from keepworld.motion import Control
+from keepworld.patience import Retry
 from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
 from keepworld.timeline import PlannedEvent, Timeline
@@ -74,6 +75,7 @@ __all__ = [
     "Provenance",
     "Reading",
     "Receipt",
+    "Retry",
     "ServerError",
     "Session",
     "SessionInfo",
@@ -88,5 +90,6 @@ __all__ = [
     "WorkerError",
     "__version__",
     "inputs",
+    "jobs",
     "paths",
 ]

@@ -111,6 +111,9 @@ class Limits:
     asset_s: float
 
 
+_PUBLISHED_AS = {"worldplay-1.5": "worldplay-8b", "hy-world-1.5": "worldplay-8b"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
     """What a server can do: its version, its families, its limits, and how pictures can travel (see `Session.stream`)."""
@@ -121,13 +124,14 @@ class Capabilities:
     encodings: tuple[str, ...]
 
     def family(self, name: str) -> FamilyCapabilities:
-        """Look a family up by its name.
+        """Look a family up by its name, or by the one that its model was published under.
 
         Raises:
             ValueError: the server has none of that name.
         """
+        wanted = _PUBLISHED_AS.get(name, name)
         for family in self.families:
-            if family.name == name:
+            if family.name in (name, wanted):
                 return family
         raise ValueError(
             f"model must be one of {', '.join(family.name for family in self.families)} on this server, got {name!r}; "

@@ -10,6 +10,7 @@ from keepworld import journals, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, Snapshot
 from keepworld.credentials import Address, Credentials
 from keepworld.host import Host
+from keepworld.patience import DEFAULT_RETRY, Retry
 from keepworld.sessions import AsyncSessions, Opening
 from keepworld.v1 import world_service_pb2
 
@@ -28,6 +29,7 @@ class AsyncClient:
         deadline_s: how long an answer may take; opening a world may take six times as long.
         resume_s: how long a stream that broke is tried again before it is a `SessionLostError`; a private server that has
             gone is waited for 5 seconds at most.
+        retries: how often a call is made that may be made again, while no server is there.
         progress: show one line on a terminal while a private server starts.
 
     Attributes:
@@ -46,6 +48,7 @@ class AsyncClient:
         client_certificate: tuple[str | Path, str | Path] | None = None,
         deadline_s: float = 10.0,
         resume_s: float = 60.0,
+        retries: Retry = DEFAULT_RETRY,
         progress: bool = False,
     ) -> None:
         if not deadline_s > 0:
@@ -61,7 +64,9 @@ class AsyncClient:
         )
         if where is not None:
             credentials.check(where)
-        self._host = Host(where, credentials, deadline_s=deadline_s, resume_s=resume_s, progress=progress)
+        self._host = Host(
+            where, credentials, deadline_s=deadline_s, resume_s=resume_s, retries=retries, progress=progress
+        )
         self.sessions = AsyncSessions(self._host)
 
     async def __aenter__(self) -> Self:

@@ -11,14 +11,13 @@ from google.protobuf.message import Message
 from keepworld import keepalive
 from keepworld.credentials import Address, Credentials
 from keepworld.errors import UnavailableError, from_grpc
-from keepworld.patience import LONGEST_PAUSE_S, pause_s
+from keepworld.patience import LONGEST_PAUSE_S, Retry, pause_s
 from keepworld.v1.asset_service_pb2_grpc import AssetServiceStub
 from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 
 Answered = TypeVar("Answered", bound=Message)
 
 MAX_MESSAGE_BYTES = 32 * 2**20  # a raw 1080p frame with depth, labels and confidence has 19 MB at most
-_ATTEMPTS = 4
 _OPTIONS = (
     ("grpc.keepalive_time_ms", int(keepalive.PING_S * 1000)),
     ("grpc.keepalive_timeout_ms", int(keepalive.PING_ANSWER_S * 1000)),
@@ -39,16 +38,18 @@ class Connection:
         address: the server's.
         credentials: what is shown to it.
         deadline_s: how long an answer may take, all attempts together.
+        retries: how many attempts.
 
     Attributes:
         worlds, assets: the services; others after `renew`.
         deadline_s: as given.
     """
 
-    def __init__(self, address: Address, credentials: Credentials, *, deadline_s: float) -> None:
+    def __init__(self, address: Address, credentials: Credentials, *, deadline_s: float, retries: Retry) -> None:
         self._address = address
         self._credentials = credentials
         self.deadline_s = deadline_s
+        self._attempts = retries.attempts
         self._open()
 
     def _open(self) -> None:
@@ -94,13 +95,13 @@ class Connection:
         """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + (deadline_s or self.deadline_s)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             try:
                 with from_grpc(request_id):
                     return await call(request, timeout=max(0.0, until_s - loop.time()))
             except UnavailableError as error:
                 pause = pause_s(attempt, error.retry_after_s)
-                is_last = attempt == _ATTEMPTS - 1 or loop.time() + pause >= until_s
+                is_last = attempt == self._attempts - 1 or loop.time() + pause >= until_s
                 if is_last or error.code in ("DEADLINE", "CANCELLED"):
                     raise
             await asyncio.sleep(pause)

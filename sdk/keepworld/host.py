@@ -11,6 +11,7 @@ from keepworld.connection import Connection
 from keepworld.credentials import Address, Credentials
 from keepworld.errors import UnavailableError
 from keepworld.local import LocalServer
+from keepworld.patience import Retry
 from keepworld.v1 import world_service_pb2
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Host:
         credentials: what is shown to it.
         deadline_s: how long an answer may take.
         resume_s: how long a broken stream is tried again.
+        retries: how often calls are made that may be made again.
         progress: show one line on a terminal while a private server starts.
 
     Attributes:
@@ -34,12 +36,20 @@ class Host:
     """
 
     def __init__(
-        self, address: Address | None, credentials: Credentials, *, deadline_s: float, resume_s: float, progress: bool
+        self,
+        address: Address | None,
+        credentials: Credentials,
+        *,
+        deadline_s: float,
+        resume_s: float,
+        retries: Retry,
+        progress: bool,
     ) -> None:
         self.address = address
         self._credentials = credentials
         self._deadline_s = deadline_s
         self._resume_s = resume_s
+        self._retries = retries
         self._progress = progress
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
@@ -66,7 +76,9 @@ class Host:
                 if self.address is None:
                     self._server = await LocalServer.start(progress=self._progress)
                     self.address = Address(self._server.address, is_encrypted=False)
-                self._connection = Connection(self.address, self._credentials, deadline_s=self._deadline_s)
+                self._connection = Connection(
+                    self.address, self._credentials, deadline_s=self._deadline_s, retries=self._retries
+                )
             return self._connection
 
     async def capabilities(self, *, again: bool = False) -> Capabilities:

@@ -1,7 +1,7 @@
 """Hands to controls: what `Session.stream` can be steered by.
 
-An input is anything with ``read() -> Control``, or a function that gives a `Control`; it is asked fifty times a second and
-must answer at once. A `Script` is a walk known beforehand. Gamepads are not here yet: pass a function that reads yours.
+An input is anything with ``read() -> Control | None``, or a function that gives one; it is asked fifty times a second and
+must answer at once. None ends the walk. A `Script` is a walk known beforehand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
+from keepworld.gamepad import Gamepad
 from keepworld.motion import MAX_SCRIPT_FRAMES, MAX_SPEED, Control, Rates, Segment, Vector, parse
+
+__all__ = ["Gamepad", "Input", "Keyboard", "Script", "reader"]
 
 _MAX_FILE_BYTES = 16 * 2**20
 
@@ -28,8 +31,8 @@ _MAX_FILE_BYTES = 16 * 2**20
 class Input(Protocol):
     """Something that says what hands do now."""
 
-    def read(self) -> Control:
-        """The control to hold from now on; must not wait."""
+    def read(self) -> Control | None:
+        """The control to hold from now on, None to end the walk; must not wait."""
         ...
 
 
@@ -68,7 +71,8 @@ class Script:
 
 
 class Keyboard:
-    """The keys of a terminal: W A S D move, the arrows look, R and F go up and down, Q and E lean; Shift runs.
+    """The keys of a terminal: W A S D move, the arrows look, R and F go up and down, Q and E lean; Shift runs; Esc ends the
+    walk.
 
     A terminal tells when a key is pressed and repeated but not when it is let go, so a key counts as held for `hold_s`
     after it was last seen. The terminal is taken at the first `read` and given back by `close` or at the program's end.
@@ -96,6 +100,7 @@ class Keyboard:
         self._clock = clock
         self._seen: dict[str, float] = {}
         self._runs_until = 0.0
+        self._is_over = False
         self._give_back: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
@@ -105,16 +110,19 @@ class Keyboard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read(self) -> Control:
-        """The sum of the keys held now."""
+    def read(self) -> Control | None:
+        """The sum of the keys held now; None once Esc has been pressed."""
         self._take_terminal()
         now = self._clock()
         for key in _split_keys(self._waiting_bytes()):
+            self._is_over = self._is_over or key == "\x1b"
             name = key.lower() if len(key) == 1 else key
             if name in self._KEYS:
                 self._seen[name] = now
                 if len(key) == 1:
                     self._runs_until = now + self._hold_s if key.isupper() else 0.0
+        if self._is_over:
+            return None
         held = [self._KEYS[key] for key, at in self._seen.items() if now - at < self._hold_s]
         is_running = now < self._runs_until and any(any(move) for move, _ in held)
         return Control(
@@ -144,7 +152,7 @@ class Keyboard:
         return os.read(fileno, 4096) if select.select([fileno], [], [], 0)[0] else b""
 
 
-def reader(controls: Input | Callable[[], Control]) -> Callable[[], Control]:
+def reader(controls: Input | Callable[[], Control | None]) -> Callable[[], Control | None]:
     """The function behind an input.
 
     Raises:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 
 from keepworld.errors import ServerError, SessionLostError
 
 LONGEST_PAUSE_S = 2.0
 _FIRST_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a call is made that may be made again, while no server is there; all of it within the client's deadline.
+
+    Attributes:
+        attempts: the first one included.
+
+    Raises:
+        ValueError: there is not even one.
+    """
+
+    attempts: int = 4
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be 1 or more, got {self.attempts}")
+
+
+DEFAULT_RETRY = Retry()
 
 
 def pause_s(attempt: int, asked_s: float | None = None) -> float:

@@ -123,11 +123,11 @@ class AsyncSession:
         depth: bool = False,
         pace: str = "realtime",
     ) -> AsyncGenerator[Chunk, None]:
-        """Walk, chunk by chunk: without end for an input, to its end for a script. Chunks already made come first.
+        """Walk, chunk by chunk: until an input says that it is done, to its end for a script. Chunks already made come first.
 
         Args:
             controls: an input (see `keepworld.inputs`), a function that gives a `Control`, motion words or a `Script`;
-                None stands still.
+                None stands still, without end.
             encoding: how pictures travel: "raw", "png", "jpeg" (lossy; decoding needs Pillow) or "h264" (video, lossy,
                 the smallest; decoding needs PyAV).
             depth: send depth, labels and confidence with each frame.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
+import uuid
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from keepworld import uploads, wire, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, SessionInfo, Snapshot
 from keepworld.connection import Connection
-from keepworld.errors import ServerError
+from keepworld.errors import InvalidRequestError, NotFoundError, ServerError
 from keepworld.feed import new_id
 from keepworld.host import Host
 from keepworld.sending import send
@@ -21,7 +23,6 @@ from keepworld.timeline import Happening, Timeline
 from keepworld.uploads import Frames, Image
 from keepworld.v1 import world_service_pb2
 
-_DEFAULT_MODEL = "diorama"
 _OPEN_FACTOR = 6  # making a world takes longer than other calls
 
 
@@ -39,6 +40,7 @@ class _Wanted:
     snapshot: Snapshot | str | None
     events: Timeline
     record: str | Path | bool | None
+    idempotency_key: str | None
     progress: bool
 
 
@@ -61,13 +63,15 @@ class AsyncSessions:
         snapshot: Snapshot | str | None = None,
         events: Iterable[Happening] = (),
         record: str | Path | bool | None = None,
+        idempotency_key: str | None = None,
         progress: bool = False,
     ) -> Opening:
         """Open a world: ``async with client.sessions.open("a village by a lake") as session``, or await it.
 
         Args:
             text: the world in words.
-            model: the family of worlds that makes it; None: the diorama, or the snapshot's.
+            model: the family of worlds that makes it; None: the snapshot's, or the first of the server's that takes what is
+                given.
             seed: which of the worlds of these words; None: any, see `AsyncSession.seed`.
             size: width and height of its frames; None: the family's choice.
             mode: the way of moving; None: the family's choice.
@@ -78,6 +82,9 @@ class AsyncSessions:
             events: what happens in it, as far as that is known: a `Timeline`, or `PlannedEvent` and (seconds, text).
             record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
                 False: nothing.
+            idempotency_key: a name for this opening, such as a job's. Opened again under it with the same arguments while the
+                session lives, also by another program, it is that session and not a second one; the seed follows from it
+                unless it is given. A picture or clip is uploaded anew, and makes a session of its own.
             progress: show one line on a terminal while it streams.
 
         Raises:
@@ -98,6 +105,7 @@ class AsyncSessions:
             snapshot=snapshot,
             events=Timeline(events),
             record=record,
+            idempotency_key=idempotency_key,
             progress=progress,
         )
         return Opening(lambda: _open(self._host, wanted))
@@ -155,13 +163,8 @@ class Opening:
 async def _open(host: Host, wanted: _Wanted) -> AsyncSession:
     connection, known = await host.connected(), await host.capabilities()
     start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
-    request = await _request(connection, wanted, known.family, host.resume_s)
-    response = await connection.repeat(
-        connection.worlds.CreateSession,
-        request,
-        deadline_s=_OPEN_FACTOR * connection.deadline_s,
-        request_id=request.request_id,
-    )
+    request = await _request(connection, wanted, known, host.resume_s)
+    response = await _create(connection, request, again=wanted.idempotency_key)
     try:
         wire_world.check_size(response.session, wanted.size or (start.size if start else None))
         info = wire_world.session_info(response.session)
@@ -186,31 +189,84 @@ async def _open(host: Host, wanted: _Wanted) -> AsyncSession:
     return session
 
 
+async def _create(
+    connection: Connection, request: world_service_pb2.CreateSessionRequest, *, again: str | None
+) -> world_service_pb2.CreateSessionResponse:
+    """Have a session made; under an idempotency key, the one that it has, unless that is over."""
+    for number in itertools.count():
+        if again is not None:
+            request.request_id = _id_from(again, f"session {number}")
+        try:
+            response = await connection.repeat(
+                connection.worlds.CreateSession,
+                request,
+                deadline_s=_OPEN_FACTOR * connection.deadline_s,
+                request_id=request.request_id,
+            )
+        except InvalidRequestError as error:
+            is_upload = bool(request.image_asset_id or request.clip_asset_id)
+            if again is None or error.code != "REQUEST_ID_REUSED" or not is_upload:
+                raise
+            continue  # what is uploaded again has another name
+        if again is None or await _is_alive(connection, response):
+            break
+    return response
+
+
+async def _is_alive(connection: Connection, created: world_service_pb2.CreateSessionResponse) -> bool:
+    request = world_service_pb2.GetSessionRequest(session_id=created.session.session_id, token=created.token)
+    try:
+        there = await connection.repeat(connection.worlds.GetSession, request)
+    except NotFoundError:
+        return False
+    return wire_world.session_info(there.session).state not in ("closed", "failed")
+
+
+def _id_from(key: str, what: str) -> str:
+    """The same UUID for the same key and purpose, on every machine."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepworld:{key}:{what}"))
+
+
 async def _request(
-    connection: Connection, wanted: _Wanted, family_of: Callable[[str], FamilyCapabilities], resume_s: float
+    connection: Connection, wanted: _Wanted, known: Capabilities, resume_s: float
 ) -> world_service_pb2.CreateSessionRequest:
     """What is wanted for the wire, after what it begins with has been uploaded."""
     start = wanted.snapshot if isinstance(wanted.snapshot, Snapshot) else None
-    model = wanted.model or (start.model if start else _DEFAULT_MODEL)
+    model = wanted.model or (start.model if start else _first_that_takes(known, wanted))
     is_any = isinstance(wanted.snapshot, str) and wanted.model is None  # the server knows what it was
+    key = wanted.idempotency_key
     request = world_service_pb2.CreateSessionRequest(
         request_id=new_id(),
-        family="" if is_any else family_of(model).name,
+        family="" if is_any else known.family(model).name,
         prompt=wanted.text,
         size=None if wanted.size is None else world_service_pb2.Size(width=wanted.size[0], height=wanted.size[1]),
         mode=wanted.mode or "",
         snapshot_id=start.id if start else wanted.snapshot if isinstance(wanted.snapshot, str) else "",
-        events=[wire.event_message(new_id(), event) for event in wanted.events],
+        events=[
+            wire.event_message(new_id() if key is None else _id_from(key, f"event {number}"), event)
+            for number, event in enumerate(wanted.events)
+        ],
     )
-    if wanted.seed is not None or wanted.snapshot is None:
-        request.seed = secrets.randbits(32) if wanted.seed is None else _checked_seed(wanted.seed)
+    if wanted.seed is not None:
+        request.seed = _checked_seed(wanted.seed)
+    elif wanted.snapshot is None:
+        request.seed = secrets.randbits(32) if key is None else int(_id_from(key, "seed")[:8], 16)
     if wanted.image is not None:
-        _check_taken("image", wanted, is_taken=family_of(model).takes_image)
+        _check_taken("image", model, wanted, is_taken=known.family(model).takes_image)
         request.image_asset_id = await send(connection, uploads.image(wanted.image), resume_s=resume_s)
     if wanted.clip is not None:
-        _check_taken("clip", wanted, is_taken=family_of(model).takes_clip)
+        _check_taken("clip", model, wanted, is_taken=known.family(model).takes_clip)
         request.clip_asset_id = await send(connection, uploads.clip(wanted.clip), resume_s=resume_s)
     return request
+
+
+def _first_that_takes(known: Capabilities, wanted: _Wanted) -> str:
+    takers = [
+        family.name
+        for family in known.families
+        if (wanted.image is None or family.takes_image) and (wanted.clip is None or family.takes_clip)
+    ]
+    return (takers or [family.name for family in known.families] or ["diorama"])[0]
 
 
 async def _resume(
@@ -249,8 +305,8 @@ def _checked_seed(seed: int) -> int:
     return seed
 
 
-def _check_taken(name: str, wanted: _Wanted, *, is_taken: bool) -> None:
+def _check_taken(name: str, model: str, wanted: _Wanted, *, is_taken: bool) -> None:
     if wanted.snapshot is not None or (wanted.image is not None and wanted.clip is not None):
         raise ValueError("give one of image, clip and snapshot")
     if not is_taken:
-        raise ValueError(f"{wanted.model or _DEFAULT_MODEL} takes no {name}")
+        raise ValueError(f"{model} takes no {name}")

@@ -5,13 +5,13 @@
 
 Instead of `walk` a shot can have `path`, a file of cameras, with `frame`, the convention it is in (see `keepworld.paths`).
 With a `model` that takes them, a shot can begin with `image`, a PNG or JPEG file, or go on from `clip`, a capture's folder.
+`id`, `text` and `camera` are other words for `name`, `prompt` and `path`, and an event can be a pair, [4, "night falls"].
 A file holds one shot, a list of them, or one a line (.jsonl).
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,27 +23,12 @@ from keepworld.sync import Client
 from keepworld.timeline import PlannedEvent, Timeline
 
 _MAX_FILE_BYTES = 16 * 2**20
+_ALSO = {"id": "name", "text": "prompt", "camera": "path"}
+_EVENT_FIELDS = {
+    "text": "text", "at_s": "at", "ramp_s": "ramp", "duration_s": "duration",
+    "at": "at", "ramp": "ramp", "duration": "duration", "chunk": "chunk",
+}  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShotEvent:
-    """Something prompted to happen `at_s` seconds into a shot."""
-
-    text: str
-    at_s: float
-    ramp_s: float = 2.0
-    duration_s: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("at_s", self.at_s), ("ramp_s", self.ramp_s), ("duration_s", self.duration_s)):
-            if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} of the event {self.text!r} must be seconds, 0 or more, got {value!r}")
-
-    @property
-    def planned(self) -> PlannedEvent:
-        """The same, as sessions take it."""
-        return PlannedEvent(self.text, at=self.at_s, ramp=self.ramp_s, duration=self.duration_s)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +37,12 @@ class Shot:
 
     Attributes:
         name: of the capture's folder: letters, digits, dots, dashes and underscores.
-        prompt: the world, in words.
+        prompt: the world, in words; may be empty if it begins with a picture or a clip.
         walk: motion words, as in "forward 6s, look left 90deg"; or None with `path`.
         path: a file of cameras to follow.
         frame: the convention `path` is in; None: as the file says.
-        seed, size, mode, model: None is the family's choice.
+        seed, size, mode: None is the family's choice.
+        model: None: the first of the server's that takes the shot.
         image, clip: a picture's file or a capture's folder that the world begins with or goes on from; None: neither.
         events: what happens on the way.
         timeline: what else does, as kept in a file of its own.
@@ -66,28 +52,44 @@ class Shot:
     """
 
     name: str
-    prompt: str
+    prompt: str = ""
     walk: str | None = None
     path: str | None = None
     frame: str | None = None
     seed: int | None = None
     size: tuple[int, int] | None = None
     mode: str | None = None
-    model: str = "diorama"
+    model: str | None = None
     image: str | None = None
     clip: str | None = None
-    events: tuple[ShotEvent, ...] = field(default=())
+    events: tuple[PlannedEvent, ...] = field(default=())
     timeline: Timeline = field(default=Timeline())
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ValueError(f"name must be letters, digits, '.', '_' or '-', got {self.name!r}")
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
+        is_wordless = self.image is not None or self.clip is not None
+        if not isinstance(self.prompt, str) or not (self.prompt.strip() or is_wordless):
             raise ValueError(f"shot {self.name}: prompt must be some words, got {self.prompt!r}")
         if (self.walk is None) == (self.path is None):
             raise ValueError(f"shot {self.name}: exactly one of walk and path is needed")
         if self.image is not None and self.clip is not None:
             raise ValueError(f"shot {self.name}: image or clip, not both")
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.name
+
+    @property
+    def text(self) -> str:
+        """Its prompt."""
+        return self.prompt
+
+    @property
+    def camera(self) -> str | None:
+        """Its path."""
+        return self.path
 
     def make(self, client: Client, folder: str | Path, *, progress: bool = False) -> Capture:
         """Open the world, walk as described, and keep it in `folder`.
@@ -104,7 +106,7 @@ class Shot:
             mode=self.mode,
             image=self.image,
             clip=self.clip,
-            events=(*(event.planned for event in self.events), *self.timeline),
+            events=(*self.events, *self.timeline),
             record=folder,
             progress=progress,
         ) as session:
@@ -154,14 +156,29 @@ def from_dict(entry: object, *, default_name: str) -> Shot:
     """
     if not isinstance(entry, Mapping):
         raise ValueError(f"a shot must be a JSON object, got {type(entry).__name__}")
-    values = {"name": default_name, **entry}
+    values = {_ALSO.get(name, name): value for name, value in entry.items()}
+    if len(values) < len(entry):
+        raise ValueError(f"a shot says the same thing twice: {', '.join(sorted(entry))}")
+    values.setdefault("name", default_name)
     if isinstance(values.get("size"), str):
         width, _, height = values["size"].partition("x")
         if not (width.isdecimal() and height.isdecimal()):
             raise ValueError(f"shot {values['name']}: size must look like 512x288, got {values['size']!r}")
         values["size"] = (int(width), int(height))
     try:
-        values["events"] = tuple(ShotEvent(**event) for event in values.get("events", ()))
+        values["events"] = tuple(_event(event) for event in values.get("events", ()))
         return Shot(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"shot {values['name']}: {error}") from error
+
+
+def _event(entry: object) -> PlannedEvent:
+    """One event, from (seconds, text) or an object."""
+    if not isinstance(entry, Mapping):
+        (event,) = Timeline([entry])  # type: ignore[list-item]  # it checks
+        return event
+    unknown = set(entry) - set(_EVENT_FIELDS)
+    if unknown or "text" not in entry:
+        wrong = f"{min(map(str, unknown))[:80]!r} is none of them" if unknown else "it has no text"
+        raise ValueError(f"an event has the fields {', '.join(_EVENT_FIELDS)}: {wrong}")
+    return PlannedEvent(**{_EVENT_FIELDS[str(name)]: value for name, value in entry.items()})

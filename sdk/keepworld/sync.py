@@ -18,6 +18,7 @@ from keepworld.capture import Capture
 from keepworld.client import AsyncClient
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.inputs import Script
+from keepworld.patience import DEFAULT_RETRY, Retry
 from keepworld.session import AsyncSession
 from keepworld.timeline import Happening
 from keepworld.uploads import Frames, Image
@@ -88,6 +89,7 @@ class Client:
         client_certificate: tuple[str | Path, str | Path] | None = None,
         deadline_s: float = 10.0,
         resume_s: float = 60.0,
+        retries: Retry = DEFAULT_RETRY,
         progress: bool = False,
     ) -> None:
         self._client = AsyncClient(
@@ -97,6 +99,7 @@ class Client:
             client_certificate=client_certificate,
             deadline_s=deadline_s,
             resume_s=resume_s,
+            retries=retries,
             progress=progress,
         )
         self._loop = _Loop()
@@ -168,6 +171,7 @@ class Sessions:
         snapshot: Snapshot | str | None = None,
         events: Iterable[Happening] = (),
         record: str | Path | bool | None = None,
+        idempotency_key: str | None = None,
         progress: bool = False,
     ) -> Session:
         """As `AsyncSessions.open`; the session is open when this returns, and ``with`` closes it."""
@@ -182,6 +186,7 @@ class Sessions:
             snapshot=snapshot,
             events=events,
             record=record,
+            idempotency_key=idempotency_key,
             progress=progress,
         )
         return Session(self._loop.run(opening.__aenter__()), self._loop)

@@ -23,7 +23,7 @@ from keepworld.motion import Control
 from keepworld.timeline import Happening, PlannedEvent, Timeline
 from keepworld.wire import Settings
 
-Hands = Input | Callable[[], Control]
+Hands = Input | Callable[[], Control | None]
 
 _POLL_S = 0.02
 _REPEAT_S = 0.5  # well within the server's dead-man time
@@ -47,7 +47,7 @@ class Walker:
         self._mode = mode
         self._limits = limits
         self._records_everything = records_everything
-        self._hands: asyncio.Task[None] | None = None
+        self._hands: asyncio.Task[bool] | None = None
 
     def settings(self, encoding: str, *, depth: bool, pace: str, only_scripted: bool) -> Settings:
         """How the stream shall run.
@@ -96,31 +96,39 @@ class Walker:
     # By hand
 
     async def live(self, controls: Hands | None, settings: Settings) -> AsyncGenerator[Frame | Chunk, None]:
-        """Frames and chunks without end, steered as they are made."""
+        """Frames and chunks, steered as they are made, until the hands are done."""
         read = None if controls is None else reader(controls)
-        hands: asyncio.Task[None] | None = None
+        hands: asyncio.Task[bool] | None = None
+        item: Frame | Chunk | None = None
         try:
             while True:
                 await self._feed.run_as(settings)
                 if hands is None or self._hands is not hands:  # another walk came between
                     await self.let_go()
                     hands = self._hands = asyncio.create_task(self._hold(read))
-                if hands.done():
-                    hands.result()
-                yield await self._feed.take(record_from=None)
+                if hands.done() and hands.result() and not isinstance(item, Frame):
+                    return
+                item = await self._feed.take(record_from=None)
+                yield item
         finally:
             if self._hands is hands:
                 await self.let_go()
 
-    async def _hold(self, read: Callable[[], Control] | None) -> None:
-        """Send what hands do when it changes, and often enough that the server knows that they are there."""
+    async def _hold(self, read: Callable[[], Control | None] | None) -> bool:
+        """Send what hands do when it changes, and often enough that the server knows that they are there.
+
+        Returns:
+            Whether they are done, and not just none.
+        """
         if read is None:
-            return
+            return False
         loop = asyncio.get_running_loop()
         last: Control | None = None
         sent_s = 0.0
         while True:
             control = read()
+            if control is None:
+                return True
             now_s = loop.time()
             if control != last or now_s - sent_s >= _REPEAT_S:
                 self._check_axes(control)

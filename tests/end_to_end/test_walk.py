@@ -267,3 +267,33 @@ def _held() -> tuple[int, int, int]:
         if thread.name.startswith("keepworld-recorder"):
             thread.join(5)
     return len(asyncio.all_tasks()), threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_hands_that_are_done_end_the_walk_after_a_whole_chunk(address: str) -> None:
+    answers = iter([Control(move=(0, 0, 1))] * 60 + [None])
+    async with opened(address) as session:
+        chunks = [chunk async for chunk in session.stream(lambda: next(answers), pace="fast")]
+        assert chunks and all(len(chunk.frames) == len(chunk.controls) for chunk in chunks)
+        frames = [frame async for frame in session.frames(lambda: None, pace="fast")]
+        assert [frame.number for frame in frames] == sorted(frame.number for frame in frames)
+        assert next(iter(answers), "nothing") == "nothing"  # all were asked for
+
+
+async def test_under_one_idempotency_key_a_living_session_is_opened_once(address: str) -> None:
+    async with AsyncClient(address) as client:
+        options = {"model": "gradient", "size": SIZE, "events": [(1.0, "rain")], "idempotency_key": "shot-1"}
+        first = await client.sessions.open("meadow", **options)
+        again = await client.sessions.open("meadow", **options)
+        assert (again.id, again.seed) == (first.id, first.seed)
+        with pytest.raises(InvalidRequestError, match="request"):
+            await client.sessions.open("another meadow", **options)
+        await first.close()
+        anew = await client.sessions.open("meadow", **options)
+        assert anew.id != first.id and anew.seed == first.seed
+        other = await client.sessions.open("meadow", **options | {"idempotency_key": "shot-2"})
+        assert other.id != anew.id and other.seed != anew.seed
+
+
+async def test_without_a_model_the_first_that_takes_what_is_given_makes_the_world(address: str) -> None:
+    async with AsyncClient(address) as client, client.sessions.open("meadow", size=SIZE) as session:
+        assert session.model == "gradient"

@@ -13,8 +13,8 @@ NAMES = set(
     AccessError AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
     Clip Control CONVENTIONS ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError
     KeepworldError Label Latency Limits MissingExtraError NotFoundError PlannedEvent PoseSource ProtocolError
-    Provenance Reading Receipt ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
-    Timeline UnavailableError Units WaitingEvent Walk WorkerError __version__ inputs paths
+    Provenance Reading Receipt Retry ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
+    Timeline UnavailableError Units WaitingEvent Walk WorkerError __version__ inputs jobs paths
     """.split()  # noqa: SIM905
 )
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from keepworld import shots
+from keepworld import jobs, shots
+from keepworld.timeline import Timeline
 
 GOOD = {
     "name": "abbey",
@@ -52,7 +53,9 @@ def test_jsonl_and_lists_give_the_same_shots(tmp_path: Path) -> None:
         ({"size": "wide"}, "size"),
         ({"speed": 3}, "speed"),
         ({"image": "a.png", "clip": "walk"}, "image or clip"),
-        ({"events": [{"text": "x", "at_s": -1}]}, "at_s"),
+        ({"events": [{"text": "x", "at_s": -1}]}, "at of 'x'"),
+        ({"events": [[1.0]]}, "event"),
+        ({"id": "twice"}, "twice"),
         ({"events": [{"text": "x", "when": 1}]}, "when"),
     ],
 )
@@ -71,3 +74,20 @@ def test_what_is_not_json_is_refused(tmp_path: Path) -> None:
     file.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
         shots.read(file)
+
+
+def test_jobs_are_shots_by_other_words(tmp_path: Path) -> None:
+    lines = tmp_path / "shots.jsonl"
+    entry = {"id": "a1", "text": "a lake", "camera": "way.json", "seed": 3, "events": [[1.5, "night falls"]]}
+    lines.write_text(json.dumps(entry) + "\n")
+    (job,) = jobs.read(lines)
+    assert (job.id, job.text, job.camera, job.seed, job.image) == ("a1", "a lake", "way.json", 3, None)
+    assert Timeline(job.events) == Timeline([(1.5, "night falls")])
+    spelled = {"name": "a1", "prompt": "a lake", "path": "way.json", "seed": 3}
+    also = write(tmp_path, {**spelled, "events": [{"text": "night falls", "at_s": 1.5}]})
+    assert shots.read(also) == [job]
+
+
+def test_a_shot_from_a_picture_needs_no_words(tmp_path: Path) -> None:
+    (shot,) = shots.read(write(tmp_path, {"name": "a", "image": "a.png", "path": "way.json"}))
+    assert shot.prompt == ""

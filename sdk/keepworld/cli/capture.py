@@ -9,9 +9,9 @@ from pathlib import Path
 from keepworld.capture import Capture
 from keepworld.cli import OK, add_world_arguments, command_parser, print_json
 from keepworld.motion import GRAMMAR
-from keepworld.shots import Shot, ShotEvent
+from keepworld.shots import Shot
 from keepworld.sync import Client
-from keepworld.timeline import Timeline
+from keepworld.timeline import PlannedEvent, Timeline
 
 EXAMPLES = """\
   keepworld capture abbey --prompt "mossy ruined abbey, morning fog" --walk "forward 6s, look left 90deg, forward 4s"
@@ -80,13 +80,13 @@ def main(arguments: list[str]) -> int:
     return OK
 
 
-def event(text: str) -> ShotEvent:
+def event(text: str) -> PlannedEvent:
     """Read "4.5: night falls"."""
     seconds, colon, words = text.partition(":")
     try:
         if not colon or not words.strip():
             raise ValueError(f"an event looks like '4.5: night falls', got {text!r}")
-        return ShotEvent(text=words.strip(), at_s=float(seconds))
+        return PlannedEvent(words.strip(), at=float(seconds))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

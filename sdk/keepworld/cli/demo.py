@@ -12,13 +12,14 @@ from keepworld.cli import OK, command_parser, print_json, size
 from keepworld.cli.forward import check_installed
 from keepworld.errors import KeepworldError
 from keepworld.export import Exported
-from keepworld.shots import Shot, ShotEvent
+from keepworld.shots import Shot
 from keepworld.sync import Client
+from keepworld.timeline import PlannedEvent
 
 PROMPT = "meadow village with a windmill by a lake, summer morning"
 # Straight out, a look round and the same way back: the last frames see the first ones' place again.
 WALK = "forward 3s, right 1s, look left 50deg, look right 100deg, look left 50deg, left 1s, back 3s"
-EVENT = ShotEvent(text="a hot-air balloon rises over the hills", at_s=3.0, ramp_s=3.0)
+EVENT = PlannedEvent("a hot-air balloon rises over the hills", at=3.0, ramp=3.0)
 EXAMPLES = """\
   keepworld demo
   keepworld demo dusk --prompt "snowy pine forest with a cabin, dusk" --seed 3
@@ -63,7 +64,7 @@ def keep(shot: Shot, folder: Path, *, quiet: bool) -> Exported:
     with Client(progress=not quiet) as client:
         say(f"     listening on {client.address}")
         say(f"2/4  walking {shot.prompt!r}, seed {shot.seed}: {shot.walk}")
-        say(f"     and {shot.events[0].at_s:g} s in: {shot.events[0].text!r}")
+        say(f"     and {shot.events[0].at:g} s in: {shot.events[0].text!r}")
         capture = shot.make(client, folder / "capture", progress=not quiet)
     about = capture.provenance
     say(f"     {len(capture)} frames {about.width}x{about.height}; words used: {', '.join(about.used)}")
