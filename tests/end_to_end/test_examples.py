@@ -20,6 +20,18 @@ SMALL = {
     "01_walk.py": ["--seconds", "3", "--size", "128x72"],
     "02_keep.py": ["kept", "--walk", "forward 2s", "--size", "128x72"],
     "03_pipeline.py": ["made", "--size", "128x72"],
+    "04_events.py": ["--size", "128x72"],
+    "05_branch.py": ["crossroads", "--size", "128x72"],
+    "06_cameras.py": ["cameras", "--size", "128x72", "--frames", "29"],
+    "07_formats.py": ["formats", "--size", "128x72", "--walk", "forward 1s, look left 20deg"],
+    "08_many.py": ["--worlds", "2", "--size", "128x72"],
+}
+SAYS = {  # what only comes if the thing shown was done
+    "04_events.py": r"chunk \d+, 3.2 s, brightness \d+: .*sunset",
+    "05_branch.py": r"(?s)undone and walked again: .*two walks the same way: the same pixels",
+    "06_cameras.py": r"(?s)29 frames came, the furthest off by \d\.?\d*e-1[0-9].*at \(64.0, 36.0\) of 128x72, 9.2 m",
+    "07_formats.py": r"(?s)unreal: abbey.splat.ply.*left-handed.*unreal: abbey.glb",
+    "08_many.py": r"taken over after frame 12: chunk 1 begins with frame 13",
 }
 
 
@@ -34,7 +46,7 @@ def test_an_example_runs_and_is_under_eighty_lines(name: str, tmp_path: Path) ->
         [sys.executable, EXAMPLES / name, *SMALL[name]], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert re.search(SAYS.get(name, "."), done.stdout), done.stdout
     if name == "02_keep.py":
         assert {path.name for path in (tmp_path / "kept").iterdir()} >= {
             "capture", "abbey.splat.ply", "abbey.glb", "report.html",
