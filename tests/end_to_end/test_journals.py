@@ -30,7 +30,11 @@ async def frames(session, words: str) -> list:
 
 
 @pytest.mark.parametrize(
-    ("model", "module", "size"), [("gradient", "gradient=tests.families", (64, 48)), ("diorama", "diorama", (96, 64))]
+    ("model", "module", "size"),
+    [
+        ("gradient", "gradient=tests.families", (64, 48)),
+        pytest.param("diorama", "diorama", (96, 64), marks=pytest.mark.slow),
+    ],
 )
 async def test_a_walk_that_moved_to_another_server_is_the_walk_that_stayed(
     tmp_path: Path, model: str, module: str, size: tuple[int, int]

@@ -7,11 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 from keepworld import AsyncClient, Capture
 from keepworld.errors import KeepworldError
+from keepworld.v1 import world_service_pb2
+from keepworld_exporters import convert
 
-from tests.runtime.serving.client import serving
+from tests.runtime.serving.client import Walk, create, serving
 
 MS_RDONLY, MS_REMOUNT = 1, 32
 _LIBC = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
@@ -82,4 +86,27 @@ async def test_a_disk_that_may_not_be_written_is_an_error_that_names_it(disk):
     async with walking(record=disk / "walk") as session:
         with pytest.raises(OSError, match="Read-only"):
             await session.steer("forward 1s")
+    assert not list(disk.iterdir())
+
+
+async def test_a_journal_whose_disk_fills_up_ends_its_session_with_a_reason_and_the_server_goes_on(disk):
+    async with serving(journal=disk / "journal") as (server, stub):
+        walk = Walk(stub, await create(stub))
+        await walk.attach()
+        code, info = await walk.status()  # it is read until it ends
+        assert (code, info.reason) == (grpc.StatusCode.INTERNAL, "JOURNAL_FAILED")
+        assert (await stub.ListSessions(world_service_pb2.ListSessionsRequest())).sessions == []
+        assert not server.failed.done()
+
+
+@pytest.mark.parametrize("flags", [0, MS_RDONLY | MS_REMOUNT])
+def test_a_conversion_onto_such_a_disk_says_so_and_leaves_nothing(disk, flags, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{x} {y} {z} {r} {g} {b}\n" for x, y, z, r, g, b in rng.integers(0, 255, (20_000, 6)))
+    (tmp_path / "cloud.xyz").write_text(rows)
+    if flags:
+        _mount(disk, flags, "")
+    assert convert.main([str(tmp_path / "cloud.xyz"), str(disk / "cloud.points.ply")]) != 0
+    said = capsys.readouterr()
+    assert ("Read-only" if flags else "No space") in said.err + said.out
     assert not list(disk.iterdir())

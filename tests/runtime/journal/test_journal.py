@@ -8,7 +8,7 @@ import pytest
 from keepworld_runtime.families.family import Clip, WorldSpec
 from keepworld_runtime.journal import record
 from keepworld_runtime.journal.blobs import MemoryBlobs, StoredBlobs, name_of
-from keepworld_runtime.journal.journal import LineGoneError, PointGoneError
+from keepworld_runtime.journal.journal import Journal, LineGoneError, PointGoneError
 from keepworld_runtime.journal.record import Parts
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import Waiting
@@ -235,3 +235,27 @@ def test_what_led_to_a_snapshot_that_was_forgotten_is_gone_and_said_so(tmp_path,
     for ask in (journal.origin, journal.state, journal.written):
         with pytest.raises(PointGoneError):
             ask(kept.point)
+
+
+def test_the_5000th_chunk_is_as_much_work_as_the_50th():
+    """Counted: instructions of SQLite's machine, and bytes put into the blobs."""
+    journal, steps_done = Journal(None, MemoryBlobs(1 << 30)), 0
+
+    def count() -> int:
+        nonlocal steps_done
+        steps_done += 1
+        return 0
+
+    begun(journal)
+    work = {50: [], 5000: []}
+    for number in range(5010):
+        counted = next((found for at, found in work.items() if at - 10 <= number < at + 10), None)
+        journal._db.set_progress_handler(None if counted is None else count, 1)
+        before, put = steps_done, journal.blobs._num_bytes
+        journal.save_begun("s", steps(number))
+        journal.commit("s", 1, made(number))
+        if counted is not None:
+            counted.append((steps_done - before, journal.blobs._num_bytes - put))
+    early, late = (np.mean(found, axis=0) for found in work.values())
+    assert early.min() > 0
+    assert (np.abs(late - early) <= 0.1 * early + 2).all()  # numbers have more digits
