@@ -11,16 +11,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from keepworld.errors import KeepworldError
 
+from keepworld_exporters.ingest.arguments import SOURCES, add_arguments
 from keepworld_exporters.train.settings import PRESETS, PREVIEW
 
 if TYPE_CHECKING:
     from keepworld_exporters.export import Plan
+    from keepworld_exporters.ingest.prepare import Wanted
     from keepworld_exporters.progress import Progress
 
 EXAMPLES = """\
@@ -39,6 +42,8 @@ examples:
   keepworld-export walk world.splat.ply --holdout 0  splats from every frame, none kept for measuring
   keepworld-export walk out/ --voxel 0.05            coarser, faster, smaller
   keepworld-export walk out/ --truth surface.ply     measure the mesh against a surface that is known
+  keepworld-export photos/ out/ --upright            photos of a place, of which nothing else is known
+  keepworld-export film.mp4 out/ --camera-height 1.6 a film, to scale by how high it was held
 """
 FOLDER_FILES = ("walk.mp4", "scene.points.ply", "scene.glb", "scene.splat.ply")
 
@@ -49,13 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Numba's default threads spin when the machine is busy; these wait. It is read when numba is first imported.
     os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
     try:
-        from keepworld.capture import Capture
-
         from keepworld_exporters.export import export
+        from keepworld_exporters.ingest.prepare import prepared
 
         plan = _plan(arguments)
-        with _interruptible(_teller(arguments.progress)) as tell:
-            content = export(Capture(arguments.capture), plan, on_progress=tell)
+        wanted = _wanted(arguments)
+        with (
+            _interruptible(_teller(arguments.progress)) as tell,
+            prepared(arguments.source, wanted, tell) as ready,
+        ):
+            content = export(ready.capture, replace(plan, told=ready.told), on_progress=ready.tell)
     except KeyboardInterrupt:
         print("\nkeepworld-export: interrupted; no half-written file is left", file=sys.stderr)
         return 130
@@ -83,10 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="keepworld-export",
         description="Turn a captured walk into Gaussian splats, a mesh, a point cloud and a film.",
-        epilog=EXAMPLES,
+        epilog=f"{SOURCES}\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("capture", type=Path, metavar="CAPTURE", help="the folder of a captured walk")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a captured walk, or pictures from elsewhere")
     parser.add_argument("out", type=str, nargs="+", metavar="OUT", help="files to write, or one folder for all of them")
     parser.add_argument(
         "--holdout",
@@ -126,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="give the mesh a texture of about N x N texels, 64 to 8192 (default: colours at its vertices)",
     )
+    add_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json there")
     parser.add_argument(
         "--json", action="store_true", help="end with one JSON object on standard output: paths, sizes, metrics"
@@ -168,6 +177,20 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         max_depth=arguments.max_depth, truth=arguments.truth,
         depth=arguments.depth, texture=arguments.texture, preset=arguments.preset,
     )  # fmt: skip
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    """What is to be done with the source first.
+
+    Raises:
+        UsageError: its flags make no sense together.
+    """
+    from keepworld_exporters.ingest.arguments import wanted
+
+    try:
+        return wanted(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _teller(choice: str | None) -> Callable[[Progress], None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -72,6 +72,7 @@ class Plan:
         depth: a folder of predicted depth to use instead of the session's, or None.
         texture: texels along a side of the mesh's texture, about; 0 for colours at its vertices only.
         preset: how much work goes into splats: one of `PRESETS`.
+        told: what was done to the capture before, for the manifest.
     """
 
     files: tuple[Path, ...]
@@ -83,6 +84,7 @@ class Plan:
     depth: Path | None = None
     texture: int = 0
     preset: str = PREVIEW
+    told: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
@@ -124,6 +126,7 @@ def export(
         with clock.stage("depth", len(selection.used)) as step:
             source = find_depth(selection.used, reach, on_view=step)
     about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)
+    about |= plan.told
     made: dict[str, Scene] = {}
 
     def views() -> Iterator[View]:

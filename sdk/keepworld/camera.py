@@ -31,6 +31,7 @@ class PoseSource(StrEnum):
 
     COMMANDED = "commanded"  # asked of a learned model, which drew roughly this
     RENDERED = "rendered"  # exact: the frame was rendered from it
+    GIVEN = "given"  # came with pictures from elsewhere
     REFINED = "refined"  # estimated from the frames by an exporter
 
 

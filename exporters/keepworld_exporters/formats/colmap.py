@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from keepworld.camera import invert_rigid, quat_from_rotation, rotation_from_quat
@@ -18,11 +19,49 @@ from keepworld_exporters.formats.ply import comments, one_line
 from keepworld_exporters.scene import Points, Shot, Views
 
 BINARY, TEXT = ("cameras.bin", "images.bin", "points3D.bin"), ("cameras.txt", "images.txt", "points3D.txt")
-# number: (name, how many numbers); those with lens distortion are read where it is zero.
-_MODELS = {0: ("SIMPLE_PINHOLE", 3), 1: ("PINHOLE", 4), 2: ("SIMPLE_RADIAL", 4), 3: ("RADIAL", 5), 4: ("OPENCV", 8)}
+_MODELS = {  # number: (name, how many numbers)
+    0: ("SIMPLE_PINHOLE", 3),
+    1: ("PINHOLE", 4),
+    2: ("SIMPLE_RADIAL", 4),
+    3: ("RADIAL", 5),
+    4: ("OPENCV", 8),
+    5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+}
 _NUMBERS = {name: number for number, (name, _) in _MODELS.items()}
+_STRAIGHT = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")  # without bending where the rest is zero
 _PINHOLE = 1
 _Lens = tuple[NDArray[np.float64], int, int]  # K, width, height
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Camera:
+    """A camera as COLMAP has it: one of its models, the size of its pictures, and the model's numbers."""
+
+    model: str
+    width: int
+    height: int
+    numbers: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Image:
+    """A picture of a model: its file's name, where it was taken from ([4, 4] camera to world), and by which camera."""
+
+    name: str
+    c2w: NDArray[np.float64]
+    camera: Camera
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Model:
+    """A COLMAP model, lenses that bend included; images in the order of their names."""
+
+    images: tuple[Image, ...]
+    points: Points | None
 
 
 def encode_binary(views: Views) -> dict[str, bytes]:
@@ -73,19 +112,30 @@ def decode(files: Mapping[str, bytes]) -> Views:
     Raises:
         ValueError: damaged, or with cameras that are no pinholes.
     """
+    model = decode_model(files)
+    shots = [checked_shot(image.name, image.c2w, *_lens(image.camera)) for image in model.images]
+    return Views(shots=tuple(shots), points=model.points)
+
+
+def decode_model(files: Mapping[str, bytes]) -> Model:
+    """Read a model of files by name, with cameras of any kind.
+
+    Raises:
+        ValueError: damaged.
+    """
     binary = "cameras.bin" in files
     names = BINARY if binary else TEXT
     if not {*names[:2]} <= set(files):
         raise ValueError(f"a COLMAP model has the files {' '.join(BINARY)} or {' '.join(TEXT)}, got {' '.join(files)}")
     try:
-        lenses = dict(_binary_cameras(files[names[0]]) if binary else _text_cameras(files[names[0]]))
-        shots = list(_binary_images(files[names[1]], lenses) if binary else _text_images(files[names[1]], lenses))
+        cameras = dict(_binary_cameras(files[names[0]]) if binary else _text_cameras(files[names[0]]))
+        images = list(_binary_images(files[names[1]], cameras) if binary else _text_images(files[names[1]], cameras))
         points = None
         if names[2] in files:
             points = _binary_points(files[names[2]]) if binary else _text_points(files[names[2]])
     except (struct.error, KeyError, IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"damaged COLMAP model: {error!r}") from error
-    return Views(shots=tuple(sorted(shots, key=lambda shot: shot.name)), points=points)
+    return Model(images=tuple(sorted(images, key=lambda image: image.name)), points=points)
 
 
 def _lenses(views: Views) -> tuple[list[_Lens], list[int]]:
@@ -118,27 +168,33 @@ def _point_rows(points: Points | None) -> list[tuple[list[float], list[int]]]:
     return list(zip(points.positions.astype(np.float64).tolist(), points.colours.tolist(), strict=True))
 
 
-def _lens(model: str, width: int, height: int, numbers: Sequence[float]) -> _Lens:
+def _camera(model: str, width: int, height: int, numbers: Sequence[float]) -> Camera:
     if model not in _NUMBERS or len(numbers) != _MODELS[_NUMBERS[model]][1]:
         raise ValueError(
-            f"cameras of the models {', '.join(_NUMBERS)} are read, got {model} with {len(numbers)} numbers"
+            f"cameras of the models {', '.join(_NUMBERS)} are read, got {model[:40]} with {len(numbers)} numbers"
         )
+    return Camera(model=model, width=width, height=height, numbers=tuple(numbers))
+
+
+def _lens(camera: Camera) -> _Lens:
+    numbers, model = camera.numbers, camera.model
     single = model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
     focal = [numbers[0], numbers[0]] if single else list(numbers[:2])
     centre, bent = (numbers[1:3], numbers[3:]) if single else (numbers[2:4], numbers[4:])
-    if any(bent):
+    if model not in _STRAIGHT or any(bent):
         raise ValueError(
             f"the {model} camera's lens bends ({', '.join(f'{k:g}' for k in bent)}): undistort the pictures first"
         )
-    return np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]], np.float64), width, height
+    K = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]], np.float64)
+    return K, camera.width, camera.height
 
 
-def _shot(pose: Sequence[float], lens: _Lens, name: str) -> Shot:
+def _image(pose: Sequence[float], camera: Camera, name: str) -> Image:
     if not np.isfinite(pose).all() or not np.linalg.norm(pose[:4]) > 1e-9:
         raise ValueError(f"{name[:80]}: its pose holds numbers that make none")
     viewmat = np.eye(4)
     viewmat[:3, :3], viewmat[:3, 3] = rotation_from_quat(pose[:4]), pose[4:]
-    return checked_shot(name, invert_rigid(viewmat), *lens)
+    return Image(name=name, c2w=invert_rigid(viewmat), camera=camera)
 
 
 def _count(data: bytes, least: int) -> int:
@@ -149,25 +205,25 @@ def _count(data: bytes, least: int) -> int:
     return count
 
 
-def _binary_cameras(data: bytes) -> Iterator[tuple[int, _Lens]]:
+def _binary_cameras(data: bytes) -> Iterator[tuple[int, Camera]]:
     start = 8
     for _ in range(_count(data, 24)):
         number, model, width, height = struct.unpack_from("<iiQQ", data, start)
         if model not in _MODELS:
             raise ValueError(f"cameras of the models {', '.join(_NUMBERS)} are read, got number {model}")
         name, length = _MODELS[model]
-        yield number, _lens(name, width, height, struct.unpack_from(f"<{length}d", data, start + 24))
+        yield number, _camera(name, width, height, struct.unpack_from(f"<{length}d", data, start + 24))
         start += 24 + 8 * length
 
 
-def _binary_images(data: bytes, lenses: Mapping[int, _Lens]) -> Iterator[Shot]:
+def _binary_images(data: bytes, cameras: Mapping[int, Camera]) -> Iterator[Image]:
     start = 8
     for _ in range(_count(data, 73)):
-        *pose, lens = struct.unpack_from("<7di", data, start + 4)
+        *pose, camera = struct.unpack_from("<7di", data, start + 4)
         end = data.find(b"\0", start + 64, start + 64 + 1025)
         if end < 0:
             raise ValueError("a COLMAP image's name does not end")
-        yield _shot(pose, lenses[lens], data[start + 64 : end].decode())
+        yield _image(pose, cameras[camera], data[start + 64 : end].decode())
         features = struct.unpack_from("<Q", data, end + 1)[0]
         start = end + 9 + 24 * features
         if start > len(data):
@@ -192,17 +248,17 @@ def _lines(data: bytes) -> Iterator[list[str]]:
             yield line.split()
 
 
-def _text_cameras(data: bytes) -> Iterator[tuple[int, _Lens]]:
+def _text_cameras(data: bytes) -> Iterator[tuple[int, Camera]]:
     for number, model, width, height, *numbers in _lines(data):
-        yield int(number), _lens(model, int(width), int(height), [float(value) for value in numbers])
+        yield int(number), _camera(model, int(width), int(height), [float(value) for value in numbers])
 
 
-def _text_images(data: bytes, lenses: Mapping[int, _Lens]) -> Iterator[Shot]:
+def _text_images(data: bytes, cameras: Mapping[int, Camera]) -> Iterator[Image]:
     lines = [line for line in data.decode().splitlines() if not line.startswith("#")]
     for line in lines[::2]:  # every second line holds features, or nothing
         words = line.split(maxsplit=9)
         if words:
-            yield _shot([float(word) for word in words[1:8]], lenses[int(words[8])], words[9])
+            yield _image([float(word) for word in words[1:8]], cameras[int(words[8])], words[9])
 
 
 def _text_points(data: bytes) -> Points:

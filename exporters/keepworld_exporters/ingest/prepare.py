@@ -1,0 +1,246 @@
+"""From anything with pictures to a capture that the stages can trust: read, refined, measured, upright and to scale."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from keepworld.camera import PoseSource, Units
+from keepworld.capture import Capture
+from keepworld.errors import ExportError
+from numpy.typing import NDArray
+
+from keepworld_exporters.ingest import recapture, sources
+from keepworld_exporters.ingest.write import write
+from keepworld_exporters.progress import Clock, Progress
+from keepworld_exporters.stages import align
+from keepworld_exporters.stages.epipolar import epipolar_errors
+from keepworld_exporters.stages.features import FEATURE_STEPS, Matches, match_frames
+from keepworld_exporters.stages.ground import UP, find_ground, level, up_axis
+from keepworld_exporters.stages.quality import LEVELS, consistency, passes
+from keepworld_exporters.stages.scale import Mark, place_of, scale_between
+
+EXACT = (PoseSource.RENDERED, PoseSource.REFINED)  # cameras that nothing can be learned of from the pictures
+AGREES = 7e-4  # of the picture's width: features nearer than this to where given cameras say leave these as they are
+MIN_KEPT = 2
+PART = 0.3  # of the whole export's progress
+Tell = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What to do with a source before it is exported.
+
+    Attributes:
+        asked: what the user says of a source that is no capture.
+        refine: whether cameras are moved to fit their pictures: "auto" where they are not exact and do not fit yet.
+        quality: which frames are left out for not showing what the others show: one of `quality.LEVELS`.
+        distance: two places and how many metres they are apart, or None.
+        height: of the cameras above the ground, metres, or None.
+        upright: turn the world so that up is up, its origin on the ground below the first camera.
+    """
+
+    asked: sources.Asked = field(default_factory=sources.Asked)
+    refine: Literal["auto", "on", "off"] = "auto"
+    quality: str = "normal"
+    distance: tuple[Mark, Mark, float] | None = None
+    height: float | None = None
+    upright: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quality not in LEVELS:
+            raise ValueError(f"quality must be one of {', '.join(LEVELS)}, got {self.quality!r}")
+        if self.distance is not None and self.height is not None:
+            raise ValueError("the scale is set by a known distance or by the camera's height, not by both")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prepared:
+    """A capture to export, what was done to it, and how the export's own progress is told."""
+
+    capture: Capture
+    told: dict[str, object]
+    tell: Tell
+
+
+@contextmanager
+def prepared(source: Path, wanted: Wanted, tell: Tell) -> Iterator[Prepared]:
+    """Open a source; what is made on the way lasts as long as the context.
+
+    Raises:
+        ExportError: the source is nothing that is read, or what was asked cannot be done.
+        CaptureError: it is a damaged capture.
+    """
+    if sources.is_capture(source):
+        capture = Capture(source)
+        if not _has_work(capture, wanted):
+            yield Prepared(capture=capture, told={}, tell=tell)
+            return
+    with tempfile.TemporaryDirectory(prefix="keepworld-ingest-") as folder:
+        clock = Clock({"pictures": 30.0, "features": 30.0, "cameras": 40.0}, _scaled(tell, 0.0, PART))
+        capture, told = _opened(source, wanted, Path(folder), clock)
+        capture = _made_right(capture, wanted, Path(folder), clock, told)
+        yield Prepared(capture=capture, told=told, tell=_scaled(tell, PART, 1.0))
+
+
+def _has_work(capture: Capture, wanted: Wanted) -> bool:
+    asked = wanted.distance or wanted.height or wanted.upright or wanted.refine == "on"
+    return bool(capture.frames) and bool(asked or _is_open(capture, wanted))
+
+
+def _is_open(capture: Capture, wanted: Wanted) -> bool:
+    """Whether the pictures have something to say about the cameras."""
+    if capture.provenance.pose_source in EXACT:
+        return wanted.refine == "on"
+    return wanted.refine != "off" or wanted.quality != "off"
+
+
+def _opened(source: Path, wanted: Wanted, folder: Path, clock: Clock) -> tuple[Capture, dict[str, object]]:
+    if sources.is_capture(source):
+        with clock.stage("pictures"):
+            return Capture(source), {}
+    work = folder / "source"
+    work.mkdir()
+    with clock.stage("pictures", 400) as step:
+        sequence = sources.read(source, wanted.asked, work, on_step=step)
+        capture = write(sequence, folder / "walk", max_side=wanted.asked.max_side, on_photo=step)
+    told: dict[str, object] = {"source": sequence.kind, "pictures": len(sequence.photos)}
+    return capture, told
+
+
+def _made_right(capture: Capture, wanted: Wanted, folder: Path, clock: Clock, told: dict[str, object]) -> Capture:
+    if len(capture.frames) < MIN_KEPT:
+        return capture
+    points: NDArray[np.float64] | None = None
+    has_depth = capture.frames[0].depth() is not None
+    needs_points = (wanted.height is not None or wanted.upright or _points_at(wanted)) and not has_depth
+    if _is_open(capture, wanted) or needs_points:
+        with clock.stage("features", FEATURE_STEPS) as step:
+            work = folder / "features"
+            work.mkdir()
+            matches = match_frames(capture.frames, work, on_step=step)
+        with clock.stage("cameras", align.STEPS) as step:
+            if _is_open(capture, wanted):
+                points = _refined(capture, matches, wanted, told, step)
+                _gated(capture, matches, wanted.quality, told)
+            if needs_points and points is None:
+                points = align.triangulate(capture.frames, matches)
+    return _scaled_and_upright(capture, wanted, points, folder, told)
+
+
+def _points_at(wanted: Wanted) -> bool:
+    return wanted.distance is not None and any(mark.pixel for mark in wanted.distance[:2])
+
+
+def _refined(
+    capture: Capture, matches: Matches, wanted: Wanted, told: dict[str, object], on_step: Callable[[], None]
+) -> NDArray[np.float64] | None:
+    """Refine the cameras in place where that is asked for and helps; gives the points it found."""
+    given = capture.c2ws
+    before = align.disagreement(capture.frames, given, matches)
+    told["camera_error_px"] = round(before, 3) if np.isfinite(before) else None
+    enough = AGREES * capture.provenance.width
+    if wanted.refine == "off" or (wanted.refine == "auto" and before <= enough):
+        told["cameras"] = f"as {capture.provenance.pose_source}" + (
+            "" if wanted.refine == "off" else ": they fit their pictures"
+        )
+        return None
+    try:
+        found = align.refine(capture.frames, matches, on_step=on_step)
+    except ExportError as error:
+        if wanted.refine == "on":
+            raise
+        told["cameras"] = f"as {capture.provenance.pose_source}: {error}"
+        return None
+    after = align.disagreement(capture.frames, found.c2ws, matches)
+    told["camera_error_px_refined"] = round(after, 3)
+    if not after < before:
+        told["cameras"] = f"as {capture.provenance.pose_source}: they fit their pictures no worse than refined ones"
+        return None
+    told["cameras"] = f"refined from {capture.provenance.pose_source}, {int(found.moved.sum())} of {len(given)} frames"
+    recapture.with_cameras(capture, found.c2ws, found.moved)
+    return found.points
+
+
+def _gated(capture: Capture, matches: Matches, quality: str, told: dict[str, object]) -> None:
+    """Leave out frames that do not show what the others show."""
+    Ks = np.stack([frame.camera.K for frame in capture.frames])
+    errors = epipolar_errors(capture.c2ws, Ks, matches.keypoints, matches.pairs)
+    scores = consistency(errors, len(capture.frames), capture.provenance.width)
+    kept = passes(scores, quality)
+    known = scores[np.isfinite(scores)]
+    told["consistency"] = round(float(np.median(known)), 3) if known.size else None
+    told["frames_left_out"] = [frame.number for frame, good in zip(capture.frames, kept, strict=True) if not good]
+    if kept.sum() < max(MIN_KEPT, 0.2 * len(kept)):
+        raise ExportError(
+            f"only {int(kept.sum())} of {len(kept)} frames agree with each other and their cameras (--quality {quality}): the "
+            "cameras are wrong, or the pictures are not of one place; --quality off exports them all the same"
+        )
+    capture.frames = [frame for frame, good in zip(capture.frames, kept, strict=True) if good]
+    capture.__dict__.pop("c2ws", None)
+
+
+def _scaled_and_upright(
+    capture: Capture, wanted: Wanted, points: NDArray[np.float64] | None, folder: Path, told: dict[str, object]
+) -> Capture:
+    if wanted.distance is None and wanted.height is None and not wanted.upright:
+        return capture
+    world = np.eye(4)
+    cloud = _surface(capture) if points is None else points
+    if wanted.upright:
+        world = _upright(capture.c2ws, cloud)
+        recapture.move(capture, world)
+        cloud = cloud @ world[:3, :3].T + world[:3, 3]
+    scale = 1.0
+    if wanted.distance is not None:
+        a, b, metres = wanted.distance
+        scale = scale_between(place_of(a, capture.frames, cloud), place_of(b, capture.frames, cloud), metres)
+        told["scale"] = f"a known distance of {metres:g} m"
+    elif wanted.height is not None:
+        centres = capture.c2ws[:, :3, 3]
+        above = float(np.median(find_ground(cloud, centres).height(centres)))
+        scale = wanted.height / above
+        told["scale"] = f"cameras {wanted.height:g} m above the ground"
+    units = capture.provenance.units if scale == 1.0 and not (wanted.distance or wanted.height) else Units.METRES
+    world[:3] *= scale
+    told["session_from_source"] = world.tolist()
+    capture.provenance = replace(capture.provenance, units=units)
+    return recapture.save(capture, folder / "scaled", scale=scale, units=units)
+
+
+def _upright(c2ws: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The motion [4, 4] that puts up upwards, and the origin on the ground below the first camera."""
+    turn = level(up_axis(c2ws))
+    ground = find_ground(points @ turn.T, c2ws[:, :3, 3] @ turn.T)
+    world = np.eye(4)
+    world[:3, :3] = level(ground.normal) @ turn
+    first = world[:3, :3] @ c2ws[0, :3, 3]
+    world[:3, 3] = UP * (first @ UP - ground.offset) - first
+    return world
+
+
+def _surface(capture: Capture) -> NDArray[np.float64]:
+    """Places [P, 3] of the lasting world, from the depth of some frames."""
+    places = []
+    for frame in capture.frames[:: max(1, len(capture.frames) // 24)]:
+        depth = frame.depth()
+        if depth is None:
+            continue
+        known = (depth > 0) & np.isfinite(depth) & frame.lasting()
+        places.append(frame.camera.unproject(depth)[::6, ::6][known[::6, ::6]])
+    return np.concatenate(places) if places else np.empty((0, 3))
+
+
+def _scaled(tell: Tell, start: float, end: float) -> Tell:
+    """Tell a part's progress as that of the whole."""
+
+    def told(progress: Progress) -> None:
+        share = start + (end - start) * progress.share
+        tell(replace(progress, share=share, left_s=progress.left_s if end == 1.0 else None))
+
+    return told
