@@ -124,8 +124,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--depth",
         type=Path,
-        metavar="FOLDER",
-        help="predicted depth to use: 000000.npy …, float32, metres (default: the session's, else found from the pictures)",
+        metavar="PATH",
+        help="predicted depth to use: a folder with 000000.npy (.npz, .png) …, or one .npz "
+        "(default: the session's, else found from the pictures)",
+    )
+    parser.add_argument(
+        "--depth-kind",
+        choices=("metric", "scale", "affine"),
+        default="metric",
+        help="in what it may be off: metric: nothing; scale: all of it by one factor; affine: its inverse by a factor and an "
+        "offset (default: metric)",
     )
     parser.add_argument(
         "--texture",
@@ -175,7 +183,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth,
-        depth=arguments.depth, texture=arguments.texture, preset=arguments.preset,
+        depth=arguments.depth, depth_kind=arguments.depth_kind, texture=arguments.texture, preset=arguments.preset,
     )  # fmt: skip
 
 

@@ -26,11 +26,12 @@ from keepworld_exporters.stages import fuse
 from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
 from keepworld_exporters.stages.paint import vertex_normals
 from keepworld_exporters.stages.points import gather_points
+from keepworld_exporters.stages.predicted import KINDS, Kind
 from keepworld_exporters.stages.select import evenly, select
 from keepworld_exporters.stages.sky import sky_shell
-from keepworld_exporters.stages.sources import DepthSource, known_depth
+from keepworld_exporters.stages.sources import DepthSource
 from keepworld_exporters.stages.splats import join, splats_from_cloud
-from keepworld_exporters.stages.stereo import find_depth, find_reach
+from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.train.preset import train_splats
 from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED
@@ -69,7 +70,8 @@ class Plan:
         holdout: every so many-th frame is kept for measuring; 0 for none.
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
-        depth: a folder of predicted depth to use instead of the session's, or None.
+        depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says, or None.
+        depth_kind: in what it may be off: one of `predicted.KINDS`.
         texture: texels along a side of the mesh's texture, about; 0 for colours at its vertices only.
         preset: how much work goes into splats: one of `PRESETS`.
         told: what was done to the capture before, for the manifest.
@@ -82,6 +84,7 @@ class Plan:
     max_depth: float | None = None
     truth: Path | None = None
     depth: Path | None = None
+    depth_kind: Kind = "metric"
     texture: int = 0
     preset: str = PREVIEW
     told: Mapping[str, object] = field(default_factory=dict)
@@ -89,6 +92,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if self.depth_kind not in KINDS:
+            raise ValueError(f"depth_kind must be one of {', '.join(KINDS)}, got {self.depth_kind!r}")
 
 
 def export(
@@ -104,7 +109,7 @@ def export(
     """
     kinds = {path: suffix_of(path.name) for path in plan.files}
     wanted = {FORMATS[suffix].holds for suffix in kinds.values() if suffix in FORMATS}
-    source = known_depth(capture.frames, plan.depth)
+    source = known_depth(capture.frames, plan.depth, plan.depth_kind)
     blind = source is None and bool(wanted)
     clock = Clock(_stage_weights(wanted, plan, VIDEO in kinds.values(), blind), on_progress)
     with clock.stage("read"):

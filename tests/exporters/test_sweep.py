@@ -13,7 +13,7 @@ from keepworld_exporters.stages.agree import agree
 from keepworld_exporters.stages.depth import load_view
 from keepworld_exporters.stages.neighbours import choose_neighbours
 from keepworld_exporters.stages.polish import polish
-from keepworld_exporters.stages.sources import PredictedDepth, SessionDepth
+from keepworld_exporters.stages.sources import SessionDepth
 from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
 from keepworld_exporters.stages.sweep import matching_cost, sweep
 
@@ -197,43 +197,6 @@ def test_pictures_of_nothing_say_so(tmp_path):
     frames = bare(scenes.write(tmp_path / "walk", [blank], sideways(5), size=(64, 48))).frames
     with pytest.raises(ExportError, match="too little"):
         find_reach(frames)
-
-
-def test_predicted_depth_is_read_from_files_and_labels_still_count(room, tmp_path):
-    frame = room[0].frames[0]
-    rows, columns = frame.camera.height, frame.camera.width
-    depth = np.full((rows, columns), 2.5, np.float32)
-    depth[0, 0], depth[0, 1] = np.nan, -1
-    np.save(tmp_path / "000000.npy", depth)
-    np.save(tmp_path / "000000.confidence.npy", np.full((rows, columns), 0.5, np.float32))
-    view = load_view(frame, PredictedDepth(tmp_path))
-    sky = frame.labels() == 1
-    assert np.isinf(view.depth[sky]).all() and (view.depth[~sky][2:] == 2.5).all()
-    assert view.trust.max() == 0.5
-    known = PredictedDepth(tmp_path).of(frame).depth
-    assert known[0, 0] == 0 and known[0, 1] == 0
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (np.zeros((4, 4), np.float32), "float32"),
-        (np.zeros((SIZE[1], SIZE[0]), np.float64), "float64"),
-        (
-            b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 9)}",
-            "not an array",
-        ),
-        (b"nothing", "not an array"),
-        (None, "missing"),
-    ],
-)
-def test_predicted_depth_of_another_kind_is_refused(room, tmp_path, content, words):
-    if isinstance(content, bytes):
-        (tmp_path / "000000.npy").write_bytes(content)
-    elif content is not None:
-        np.save(tmp_path / "000000.npy", content)
-    with pytest.raises(ExportError, match=words):
-        PredictedDepth(tmp_path).of(room[0].frames[0])
 
 
 def test_a_ball_seen_from_all_round_is_found_round(sphere_capture, tmp_path):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -70,52 +69,6 @@ class FoundDepth:
         if frame.number not in self._maps:
             raise ExportError(f"no depth was found for frame {frame.number} of {frame.folder}")
         return self._maps[frame.number]
-
-
-class PredictedDepth:
-    """Depth from files, such as a learned model's predictions.
-
-    The folder holds ``000000.npy`` and so on, float32 [H, W] along +z in the capture's units, 0 or NaN where unknown, and
-    perhaps ``000000.confidence.npy``, float32 [H, W] in [0, 1].
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise ExportError(f"the folder of predicted depth must exist, got {folder}")
-        self._folder = folder
-
-    def of(self, frame: CapturedFrame) -> DepthMap:
-        """Read a frame's files."""
-        depth = self._read(frame, f"{frame.number:06d}.npy")
-        if depth is None:
-            raise ExportError(
-                f"{self._folder / f'{frame.number:06d}.npy'} is missing: frame {frame.number} has no depth"
-            )
-        confidence = self._read(frame, f"{frame.number:06d}.confidence.npy")
-        return DepthMap(
-            depth=np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0)),
-            confidence=None if confidence is None else np.clip(np.nan_to_num(confidence), 0, 1),
-        )
-
-    def _read(self, frame: CapturedFrame, name: str) -> NDArray[np.float32] | None:
-        path = self._folder / name
-        if not path.exists():
-            return None
-        wanted = (frame.camera.height, frame.camera.width)
-        try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read before its shape is known
-        except (ValueError, OSError, EOFError) as error:
-            raise ExportError(f"{path}: not an array of numbers: {error}") from error
-        if stored.shape != wanted or stored.dtype != np.float32:
-            raise ExportError(f"{path}: must be float32 {list(wanted)}, got {stored.dtype} {list(stored.shape)}")
-        return np.array(stored)
-
-
-def known_depth(frames: Sequence[CapturedFrame], folder: Path | None) -> DepthSource | None:
-    """Where the depth of frames is to be had: in a folder of predictions, with the frames, or nowhere yet (None)."""
-    if folder is not None:
-        return PredictedDepth(folder)
-    return SessionDepth() if any(frame.depth() is not None for frame in frames[:1]) else None
 
 
 def lasting_depth(frame: CapturedFrame, depth: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from keepworld.capture import CapturedFrame
@@ -16,7 +17,8 @@ from scipy.ndimage import label, maximum_filter, minimum_filter
 from keepworld_exporters.stages.agree import agree
 from keepworld_exporters.stages.neighbours import choose_neighbours
 from keepworld_exporters.stages.polish import polish
-from keepworld_exporters.stages.sources import FREE, DepthMap, FoundDepth
+from keepworld_exporters.stages.predicted import Kind, PredictedDepth, aligned, resampled
+from keepworld_exporters.stages.sources import FREE, DepthMap, DepthSource, FoundDepth, SessionDepth, lasting_depth
 from keepworld_exporters.stages.survey import Reach, survey
 from keepworld_exporters.stages.sweep import Picture, Swept, sweep
 
@@ -28,6 +30,7 @@ MIN_PLANES, MAX_PLANES = 32, 160
 MIN_AGREEMENT = 0.5
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
+GLIMPSES, GLIMPSE_WIDTH, GLIMPSE_AGREEMENT = 8, 256, 0.8  # frames looked at to tell a scale
 FLAT_STEP = 3 / 255  # brightness between neighbouring pixels below which a picture shows nothing
 
 
@@ -61,6 +64,46 @@ def find_reach(frames: Sequence[CapturedFrame]) -> Reach:
     """
     c2ws = np.stack([frame.camera.c2w for frame in frames])
     return survey(lambda index: picture_of(frames[index], width=SURVEY_WIDTH), c2ws)
+
+
+def known_depth(frames: Sequence[CapturedFrame], predicted: Path | None, kind: Kind) -> DepthSource | None:
+    """Where the depth of frames is to be had: in predictions, with the frames, or nowhere yet (None).
+
+    Args:
+        frames: of the capture.
+        predicted: a folder or file of predictions, or None.
+        kind: in what they may be off, as `predicted.aligned` says.
+    """
+    own = any(frame.depth() is not None for frame in frames[:1])
+    if predicted is None:
+        return SessionDepth() if own else None
+    source = PredictedDepth(predicted)
+    if kind == "metric":
+        return source
+    if own:
+        few = np.unique(np.linspace(0, len(frames) - 1, min(GLIMPSES, len(frames))).round().astype(int))
+        return aligned(
+            frames, source, [(int(k), lasting_depth(frames[k], SessionDepth().of(frames[k]).depth)) for k in few], kind
+        )
+    return aligned(frames, source, glimpses(frames, find_reach(frames)), kind)
+
+
+def glimpses(frames: Sequence[CapturedFrame], reach: Reach) -> list[tuple[int, NDArray[np.float32]]]:
+    """What is sure of the depth of a few frames, coarsely: (index, depth [H, W], 0 where it is not)."""
+    c2ws = np.stack([frame.camera.c2w for frame in frames])
+    found = []
+    for index in np.unique(np.linspace(0, len(frames) - 1, min(GLIMPSES, len(frames))).round().astype(int)):
+        near = choose_neighbours(c2ws, int(index), distance=POLISH_BASELINE * reach.typical, count=SWEEP_NEIGHBOURS)
+        if not near:
+            continue
+        some = np.concatenate([[index], near])
+        pictures = [picture_of(frames[k], width=GLIMPSE_WIDTH) for k in some]
+        swept = choose_sweep()(pictures[0], pictures[1:], np.linspace(0, 1 / reach.near, MAX_PLANES // 2))
+        sure = (swept.agreement > GLIMPSE_AGREEMENT) & (swept.inverse > _far(pictures[0], reach))
+        depth = np.where(sure, 1 / np.maximum(swept.inverse, np.float32(1e-9)), np.float32(0))
+        camera = frames[index].camera
+        found.append((int(index), resampled(depth, (camera.height, camera.width))))
+    return found
 
 
 def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callable[[], None]) -> FoundDepth:
