@@ -7,9 +7,9 @@ from keepworld.capture import Capture
 from keepworld_exporters.rasterize.rasterizer import Pinhole
 from keepworld_exporters.rasterize.surface_depth import surface_depth
 from keepworld_exporters.scene import Splats
-from keepworld_exporters.stages.hybrid import hybrid_depth
 from keepworld_exporters.stages.sources import DepthMap, FoundDepth, SessionDepth
 from keepworld_exporters.stages.splats import discs
+from keepworld_exporters.train.hybrid import hybrid_depth
 
 from tests import scenes
 from tests.exporters import dense
