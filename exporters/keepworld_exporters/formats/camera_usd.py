@@ -18,7 +18,7 @@ from keepworld_exporters.formats.checks import checked_shot
 from keepworld_exporters.scene import Shot, Views
 
 _APERTURE = 36.0
-_SAMPLES = re.compile(r"matrix4d xformOp:transform\.timeSamples = \{(.*?)\n\s*\}", re.DOTALL)
+_SAMPLES = re.compile(r"matrix4d xformOp:transform\.timeSamples = \{([^{}]*)\}")
 _KEPT = re.compile(r"string keepworld:shots = (\"(?:[^\"\\]|\\.)*\")")
 
 

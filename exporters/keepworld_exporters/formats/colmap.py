@@ -133,7 +133,7 @@ def decode_model(files: Mapping[str, bytes]) -> Model:
         points = None
         if names[2] in files:
             points = _binary_points(files[names[2]]) if binary else _text_points(files[names[2]])
-    except (struct.error, KeyError, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, KeyError, IndexError, UnicodeDecodeError, OverflowError) as error:
         raise ValueError(f"damaged COLMAP model: {error!r}") from error
     return Model(images=tuple(sorted(images, key=lambda image: image.name)), points=points)
 

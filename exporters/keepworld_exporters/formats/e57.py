@@ -25,6 +25,7 @@ _PAGE, _USED = 1024, 1020
 _HEADER = struct.Struct("<8sIIQQQQ")
 _SECTION = struct.Struct("<B7xQQQ")
 _ROWS = 2000  # of a packet, which has at most 65536 bytes
+_BLOCK = 1 << 16  # rows that are unpacked at once; a multiple of 8, so that each begins with a byte
 _NAMESPACE = "http://www.astm.org/COMMIT/E57/2010-e57-v1.0"
 _NORMALS = "http://www.libe57.org/E57_NOR_surface_normals.txt"
 _GUID = "{00000000-0000-0000-0000-000000000000}"  # a new one each time would make two exports differ
@@ -85,7 +86,8 @@ def decode(data: bytes) -> Points:
     if len(text) != xml_size or b"<!" in text.replace(b"<![CDATA[", b""):
         raise ValueError("the E57 file's XML is cut off, or declares types, which may grow without end")
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314  nothing it could expand is declared
+        # As UTF-8, or what is declared might hide in another encoding.
+        root = ElementTree.fromstring(text.decode("utf-8"))  # noqa: S314  nothing it could expand is declared
         scan = root.find(f"{{{_NAMESPACE}}}data3D/{{{_NAMESPACE}}}vectorChild")
         if scan is None:
             raise ValueError("the E57 file holds no scan")
@@ -155,10 +157,12 @@ def _column(column: ElementTree.Element, stream: bytes, count: int, *, most: int
     width = max(high - low, 0).bit_length()
     if width > 64 or count * width > 8 * len(stream) or (width == 0 and count != most):
         raise ValueError(f"the E57 file claims {count} points, more than it holds")
-    bits = np.unpackbits(
-        np.frombuffer(stream, np.uint8, -(-count * width // 8)), count=count * width, bitorder="little"
-    )
-    whole = bits.reshape(count, width) @ 2.0 ** np.arange(width) + low
+    whole = np.empty(count)
+    for start in range(0, count, _BLOCK):  # a bit is a float for a while
+        rows = min(_BLOCK, count - start)
+        packed = np.frombuffer(stream, np.uint8, -(-rows * width // 8), start * width // 8)
+        bits = np.unpackbits(packed, count=rows * width, bitorder="little")
+        whole[start : start + rows] = bits.reshape(rows, width) @ 2.0 ** np.arange(width) + low
     return whole * float(column.attrib.get("scale", 1)) + float(column.attrib.get("offset", 0))
 
 

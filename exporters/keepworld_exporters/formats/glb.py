@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_exporters.formats import gltf
+from keepworld_exporters.formats.checks import check_unpacked
 from keepworld_exporters.formats.picture import decode_picture, encode_png
 from keepworld_exporters.scene import Mesh
 
@@ -56,12 +57,15 @@ def decode(data: bytes) -> Mesh:
     """
     content, body = gltf.split(data)
     try:
-        meshes, texture = [], _shared_texture(content, body)
+        meshes, texture, size = [], _shared_texture(content, body), 0
         for primitive, place in gltf.placed_meshes(content):
             if "KHR_gaussian_splatting" in primitive.get("extensions", {}):  # type: ignore[operator]
                 raise ValueError("the GLB file holds splats, not a mesh: give it a name ending in .splat.glb")
             if primitive.get("mode", _TRIANGLES) == _TRIANGLES:
                 meshes.append(_primitive(content, body, primitive, place))
+                # A mesh may be placed many times; what is that many meshes here shall not be a bomb.
+                size += 24 * len(meshes[-1].vertices) + 12 * len(meshes[-1].faces)
+                check_unpacked(size, data, f"the GLB file shows {len(meshes)} meshes")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"damaged GLB file: {error!r}") from error
     if not meshes:
@@ -117,6 +121,8 @@ def _shared_texture(content: gltf.Json, body: bytes) -> NDArray[np.uint8] | None
     if not isinstance(images, list) or len(images) != 1 or "bufferView" not in images[0]:
         return None
     view = content["bufferViews"][images[0]["bufferView"]]  # type: ignore[index]
+    if view.get("buffer") != 0:
+        return None
     start, length = view.get("byteOffset", 0), view["byteLength"]
     if not (type(start) is int and type(length) is int and 0 <= start <= start + length <= len(body)):
         raise ValueError("the GLB file's picture lies outside of it")

@@ -121,6 +121,8 @@ def read(content: Json, body: bytes, number: int, *, width: int, kinds: tuple[in
         raise ValueError(f"accessor {number} is a {shape} of component type {component}, which is not read here")
     dtype = np.dtype(_DTYPES[component])
     view = content["bufferViews"][accessor["bufferView"]]  # type: ignore[index]
+    if view.get("buffer") != 0:
+        raise ValueError(f"accessor {number} lies in another file, which is not read: put all into one GLB")
     count, start = accessor["count"], accessor.get("byteOffset", 0)
     inside, stride = view.get("byteOffset", 0), view.get("byteStride", width * dtype.itemsize)
     if not all(type(value) is int and value >= 0 for value in (count, start, inside, stride)):

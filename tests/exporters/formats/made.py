@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
-from keepworld_exporters.scene import Mesh, Points, Scene, Splats
+from keepworld.camera import Camera, intrinsics
+from keepworld_exporters.scene import Mesh, Points, Scene, Shot, Splats, Views
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from tests import scenes
 
@@ -147,3 +149,18 @@ def assert_same(one: Scene, other: Scene) -> None:
     assert type(one) is type(other)
     for entry in fields(one):
         np.testing.assert_array_equal(getattr(one, entry.name), getattr(other, entry.name), err_msg=entry.name)
+
+
+def some_views(count: int = 5) -> Views:
+    """A walk of turned cameras with a principal point off the middle."""
+    rng = np.random.default_rng(8)
+    K = intrinsics(640, 360, 1.2) + np.array([[0, 0, 3.5], [0, 20, -2.25], [0, 0, 0]])
+    shots = []
+    for k in range(count):
+        c2w = np.eye(4)
+        c2w[:3, :3] = Rotation.from_rotvec(rng.normal(size=3)).as_matrix()
+        c2w[:3, 3] = rng.normal(size=3)
+        shots.append(
+            Shot(name=f"frames/{k:06d}.png", camera=Camera(c2w=c2w, K=K, width=640, height=360), time_s=k / 24)
+        )
+    return Views(shots=tuple(shots), points=some_points())

@@ -125,3 +125,20 @@ def test_we_read_libe57s_clouds_where_their_pose_puts_them(tmp_path):
     turned = points.positions[:, [1, 0, 2]] * [-1, 1, 1] + [1, 2, 3]
     np.testing.assert_allclose(back.positions, turned, atol=1e-5)
     np.testing.assert_array_equal(back.colours, points.colours)
+
+
+def test_what_breaks_the_reader_of_packed_clouds_breaks_it_apart():
+    """The first chunk of a LAZ file says how large its layers are, and lazrs makes room for whatever that is."""
+    data = bytearray(laz.encode(some_points()))
+    start = int.from_bytes(data[96:100], "little") + 8
+    for at in range(start + 38, start + 120, 4):
+        data[at : at + 4] = b"\xff\xff\xff\xf0"
+    with pytest.raises(ValueError):
+        laz.decode(bytes(data))
+
+
+def test_a_cloud_with_thousands_of_millions_of_records_is_refused_by_its_header():
+    data = bytearray(laz.encode(some_points()))
+    data[243:247] = (2**32 - 1).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="more than"):
+        laz.decode(bytes(data))

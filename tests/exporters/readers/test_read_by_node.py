@@ -12,8 +12,7 @@ from keepworld_exporters.formats import FORMATS, encode, encode_files
 from keepworld_exporters.formats.paths import PATHS
 from keepworld_exporters.stages.paint import vertex_normals
 
-from tests.exporters.formats.made import letter_mesh, some_splats, tetrahedron
-from tests.exporters.formats.test_camera_files import some_views
+from tests.exporters.formats.made import letter_mesh, some_splats, some_views, tetrahedron
 from tests.exporters.readers.node import needs_node, run, splat_transform
 
 pytestmark = [pytest.mark.slow, needs_node]

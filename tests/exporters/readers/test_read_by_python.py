@@ -13,8 +13,7 @@ from keepworld_exporters.formats import FORMATS, encode, encode_files
 from keepworld_exporters.formats.paths import PATHS
 from keepworld_exporters.stages.paint import vertex_normals
 
-from tests.exporters.formats.made import letter_mesh, letter_splats, some_points, some_splats, tetrahedron
-from tests.exporters.formats.test_camera_files import some_views
+from tests.exporters.formats.made import letter_mesh, letter_splats, some_points, some_splats, some_views, tetrahedron
 
 ABOUT = {"prompt": 'a "quoted" \\ one\n{', "seed": 7}
 # What NVIDIA's validator calls an error and is none, by the rule's name.
