@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from keepworld.errors import KeepworldError
 
 from keepworld_exporters.ingest.arguments import SOURCES, add_arguments
-from keepworld_exporters.train.settings import PRESETS, PREVIEW
+from keepworld_exporters.train.settings import PRESETS, PREVIEW, Training
 
 if TYPE_CHECKING:
     from keepworld_exporters.export import Plan
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             content = export(ready.capture, replace(plan, told=ready.told), on_progress=ready.tell)
     except KeyboardInterrupt:
-        print("\nkeepworld-export: interrupted; no half-written file is left", file=sys.stderr)
+        resumed = "; the same command goes on with the training" if arguments.preset != PREVIEW else ""
+        print(f"\nkeepworld-export: interrupted; no half-written file is left{resumed}", file=sys.stderr)
         return 130
     except ImportError as error:
         print(f"keepworld-export: {error}; install what exports need: pip install 'keepworld[export]'", file=sys.stderr)
@@ -108,6 +109,32 @@ def _parser() -> argparse.ArgumentParser:
         choices=PRESETS,
         default=PREVIEW,
         help="work put into splats: preview takes seconds, standard minutes, final an hour (default: preview)",
+    )
+    training = parser.add_argument_group(
+        "training",
+        "With --preset standard or final. A training that was interrupted is gone on with by the same command.",
+    )
+    training.add_argument(
+        "--minutes", type=_length, metavar="N", help="end after so long, paced for it (default: as the preset takes)"
+    )
+    training.add_argument(
+        "--target-psnr", type=_length, metavar="DB", help="end when the frames are shown so well, in decibels"
+    )
+    training.add_argument(
+        "--exposure",
+        action="store_true",
+        help="allow each frame a brightness of its own: for cameras that adapt to the light",
+    )
+    training.add_argument(
+        "--refine-poses",
+        action="store_true",
+        help="move the cameras too, while training: for poses that are nearly right",
+    )
+    training.add_argument(
+        "--watch",
+        type=Path,
+        metavar="PNG",
+        help="a picture to keep an eye on: what is drawn beside the frame, every few seconds",
     )
     parser.add_argument(
         "--voxel", type=_length, metavar="M", help="cell size of the mesh, metres (default: from the frames)"
@@ -184,7 +211,29 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth,
         depth=arguments.depth, depth_kind=arguments.depth_kind, texture=arguments.texture, preset=arguments.preset,
+        training=_training(arguments),
     )  # fmt: skip
+
+
+def _training(arguments: argparse.Namespace) -> Training:
+    """What is asked of a training.
+
+    Raises:
+        UsageError: there will be none, or the picture to watch is none.
+    """
+    asked = Training(
+        minutes=arguments.minutes, target_psnr=arguments.target_psnr, exposure=arguments.exposure,
+        refine_poses=arguments.refine_poses, watch=arguments.watch,
+    )  # fmt: skip
+    if asked != Training() and arguments.preset == PREVIEW:
+        raise UsageError(
+            "--minutes, --target-psnr, --exposure, --refine-poses and --watch are of training; add --preset standard or final"
+        )
+    if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")
+    if asked.watch is not None and not asked.watch.parent.is_dir():
+        raise UsageError(f"the folder {asked.watch.parent} of --watch does not exist; make it first")
+    return asked
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:

@@ -34,7 +34,7 @@ from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.train.preset import train_splats
-from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED
+from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED, Training
 from keepworld_exporters.video import write_video
 
 BUDGET_BYTES = 2 * 2**30
@@ -74,6 +74,7 @@ class Plan:
         depth_kind: in what it may be off: one of `predicted.KINDS`.
         texture: texels along a side of the mesh's texture, about; 0 for colours at its vertices only.
         preset: how much work goes into splats: one of `PRESETS`.
+        training: what else is asked of their training, where the preset has any.
         told: what was done to the capture before, for the manifest.
     """
 
@@ -87,6 +88,7 @@ class Plan:
     depth_kind: Kind = "metric"
     texture: int = 0
     preset: str = PREVIEW
+    training: Training = field(default_factory=Training)
     told: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,13 +162,15 @@ def export(
                 targets = [partial(_target, frame, source) for frame in chosen]
                 made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
         else:
-            settings = TRAINED[plan.preset]
+            settings = plan.training.settings(plan.preset)
             file = next(
                 path for path, suffix in kinds.items() if suffix in FORMATS and FORMATS[suffix].holds == "splats"
             )
             unfinished = file.with_name(f".{file.name}.training")
             with clock.stage(plan.preset, settings.iterations or 1) as step:
-                made["splats"] = train_splats(cloud, shell, views(), settings, checkpoint=unfinished, on_step=step)
+                made["splats"] = train_splats(
+                    cloud, shell, views(), settings, checkpoint=unfinished, watch=plan.training.watch, on_step=step
+                )
     files: dict[str, dict[str, object]] = {}
     with clock.stage("write", len(kinds)) as step:
         for path, suffix in kinds.items():

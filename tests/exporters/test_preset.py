@@ -7,6 +7,7 @@ import sys
 import numba
 import numpy as np
 import pytest
+from keepworld_exporters.__main__ import main
 from keepworld_exporters.export import Plan, export
 from keepworld_exporters.scene import Points
 from keepworld_exporters.stages.points import Cloud
@@ -38,6 +39,50 @@ def test_trained_splats_show_held_out_frames_better_than_the_preview(letter_capt
         "preview.splat.ply", "preview.splat.ply.manifest.json", "scene.manifest.json", "standard.splat.ply",
         "standard.splat.ply.manifest.json",
     ]  # fmt: skip
+
+
+def test_an_export_interrupted_in_training_is_gone_on_with_by_the_same_command(
+    letter_capture, tmp_path, monkeypatch, capsys
+):
+    """Ctrl-C at about the 40th step of 100: nothing written but the training; then the same bytes as without it."""
+    monkeypatch.setitem(settings.TRAINED, "standard", Settings(iterations=100, cap=3000, speed=2.0))
+    told = []
+
+    def interrupt(progress):
+        told.append(progress.stage)
+        if told.count("standard") == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("keepworld_exporters.progress.INTERVAL_S", 0.0)
+    plan = Plan(
+        files=(tmp_path / "a.splat.ply",), preset="standard", training=settings.Training(watch=tmp_path / "now.png")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        export(letter_capture, plan, on_progress=interrupt)
+    assert (tmp_path / ".a.splat.ply.training").exists() and not (tmp_path / "a.splat.ply").exists()
+    steps = []
+    export(letter_capture, plan, on_progress=lambda progress: steps.append(progress.stage))
+    assert steps.count("standard") < 100 and not (tmp_path / ".a.splat.ply.training").exists()
+    assert (tmp_path / "now.png").read_bytes()[:4] == b"\x89PNG"
+    other = Plan(files=(tmp_path / "b.splat.ply",), preset="standard")
+    export(letter_capture, other)
+    assert (tmp_path / "a.splat.ply").read_bytes() == (tmp_path / "b.splat.ply").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(["--minutes", "2"], "--preset standard or final"), (["--preset", "final", "--watch", "a.bmp"], "must be a .png or .jpg"),
+     (["--preset", "final", "--watch", "nowhere/a.png"], "does not exist")],
+)  # fmt: skip
+def test_what_is_asked_of_no_training_is_refused(letter_capture, tmp_path, capsys, wrong, words):
+    assert main([str(letter_capture.folder), str(tmp_path / "a.splat.ply"), *wrong]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_what_is_asked_of_a_training_reaches_its_settings():
+    asked = settings.Training(minutes=2, target_psnr=30.0, exposure=True, refine_poses=True).settings("standard")
+    assert (asked.budget_s, asked.target_psnr, asked.exposure, asked.refine_poses) == (120, 30.0, True, True)
+    assert asked.iterations == settings.TRAINED["standard"].iterations
 
 
 def test_an_unknown_preset_is_refused_with_those_that_are_known(tmp_path):

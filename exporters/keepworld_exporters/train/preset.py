@@ -28,6 +28,7 @@ def train_splats(
     settings: Settings,
     *,
     checkpoint: Path | None = None,
+    watch: Path | None = None,
     on_step: Callable[[], None],
 ) -> Splats:
     """Train splats that lie on a cloud, before a sky if there is one, to look like the views.
@@ -38,6 +39,7 @@ def train_splats(
         views: the frames; what moves in them, which has no depth, does not count.
         settings: how.
         checkpoint: a file to go on from, if it is there, and to keep the training in while it runs.
+        watch: a .png or .jpg that shows now and then how far it is.
         on_step: called after every step.
     """
     shots = [
@@ -50,7 +52,8 @@ def train_splats(
     ]
     start = splats_from_cloud(thinned(cloud, max(1, int(_START * settings.cap)), settings.seed))
     return train(
-        shots, start, settings, rasterizer=choose_rasterizer(), far=shell, checkpoint=checkpoint, on_step=lambda _: on_step()
+        shots, start, settings, rasterizer=choose_rasterizer(), far=shell, checkpoint=checkpoint, watch=watch,
+        on_step=lambda _: on_step(),
     ).splats  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 FULL_DEGREE = 3
 POSE_RATE = 1e-3  # radians, and parts of the scene's size
@@ -87,3 +88,31 @@ TRAINED = {
     "final": Settings(iterations=15_000, cap=400_000, speed=1.0),
 }
 PRESETS = (PREVIEW, *TRAINED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What may be asked of a training besides its preset.
+
+    Attributes:
+        minutes: after which it ends, paced for that; None for as long as the preset takes.
+        target_psnr: decibels on the frames at which it ends early, or None.
+        exposure, refine_poses: as in `Settings`.
+        watch: a .png or .jpg that shows how far it is, or None.
+    """
+
+    minutes: float | None = None
+    target_psnr: float | None = None
+    exposure: bool = False
+    refine_poses: bool = False
+    watch: Path | None = None
+
+    def settings(self, preset: str) -> Settings:
+        """A preset's settings, so changed."""
+        return replace(
+            TRAINED[preset],
+            budget_s=None if self.minutes is None else 60 * self.minutes,
+            target_psnr=self.target_psnr,
+            exposure=self.exposure,
+            refine_poses=self.refine_poses,
+        )
