@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
-from keepworld import AsyncClient, cli
-from keepworld.errors import InvalidRequestError, NotFoundError, ServerError
+from keepworld import AsyncClient, cli, journals
+from keepworld.errors import InvalidRequestError, NotFoundError, ProtocolError, ServerError, StreamStalledError
 from keepworld_runtime.families import FAMILIES, Chosen
 from keepworld_runtime.families.family import Family
 from keepworld_runtime.replay import replay
@@ -80,8 +81,6 @@ async def test_a_file_that_is_none_or_was_cut_off_is_refused_and_nothing_is_kept
 
 
 async def test_the_command_line_moves_a_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import asyncio
-
     def run(*arguments: str) -> str:
         assert cli.main(["snapshots", *arguments, "--url", url]) == 0
         return capsys.readouterr().out
@@ -97,3 +96,26 @@ async def test_the_command_line_moves_a_walk(tmp_path: Path, capsys: pytest.Capt
         said = await asyncio.to_thread(run, "import", path, "--name", "again")
         names = {each.id: each.name for each in await client.snapshots()}
     assert names[said.partition(":")[0]] == "again"
+
+
+async def test_a_server_that_sends_without_end_or_falls_silent_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "MAX_BYTES", 1000)
+    async with (
+        serving() as (server, _),
+        AsyncClient(f"127.0.0.1:{server.port}", deadline_s=3) as client,
+        client.sessions.open("", model="gradient") as session,
+    ):
+        await frames(session, "forward 1s")
+        with pytest.raises(ProtocolError, match="more than 1000 bytes"):
+            await session.journal(tmp_path / "walk.kwj")
+
+        async def nothing(_: object):
+            await asyncio.Event().wait()
+            yield b""
+
+        monkeypatch.setattr(server.engine.archive, "written", nothing)
+        with pytest.raises(StreamStalledError):
+            await session.journal(tmp_path / "walk.kwj")
+    assert names_in(tmp_path) == []
