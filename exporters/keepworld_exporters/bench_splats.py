@@ -7,15 +7,28 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from keepworld_exporters.rasterize.rasterizer import Rasterizer
     from keepworld_exporters.scene import Splats
 
-COLUMNS = ("   size", " splats", "draw ms", "loss ms", "back ms", "steps/s", "CPU ms/step")
+COLUMNS = (
+    "   size",
+    " splats",
+    "draw ms",
+    "loss ms",
+    "back ms",
+    "steps/s",
+    "CPU ms/step",
+    "gsplat's torch steps/s",
+    "times",
+)
+REFERENCE_MOST = 20_000  # splats: beyond, gsplat's formulas in torch take minutes and gigabytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +37,7 @@ class Row:
 
     Attributes:
         cpu_ms: processor time a step takes, over all threads: what stays comparable on a machine that others use.
+        reference_steps_per_s: of one step with gsplat's own formulas in torch on the CPU, None where it was not run.
     """
 
     size: str
@@ -33,6 +47,7 @@ class Row:
     back_ms: float
     steps_per_s: float
     cpu_ms: float
+    reference_steps_per_s: float | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,16 +62,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--counts", type=_count, nargs="+", default=[5_000, 20_000, 100_000], metavar="N", help="how many splats"
     )
     parser.add_argument("--repeat", type=_count, default=5, help="steps a row (default: 5)")
+    parser.add_argument(
+        "--no-reference",
+        action="store_true",
+        help=f"without gsplat's formulas in torch, which are run up to {REFERENCE_MOST} splats where gsplat is installed",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     # Numba's default threads spin when the machine is busy; these wait. It is read when numba is first imported.
     os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
     rows = []
+    reference = not options.no_reference and find_spec("gsplat") is not None and find_spec("torch") is not None
     if not options.json:
+        if not reference and not options.no_reference:
+            print("gsplat is not installed: no reference (pip install 'keepworld[dev]')")
         print("  ".join(COLUMNS))
     for width, height in options.sizes:
         for count in options.counts:
             row = measure(width, height, count, options.repeat)
+            if reference and count <= REFERENCE_MOST:
+                row = replace(row, reference_steps_per_s=measure_reference(width, height, count))
             rows.append(row)
             if not options.json:
                 print(_line(row), flush=True)
@@ -68,24 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(width: int, height: int, count: int, repeat: int) -> Row:
     """Time `repeat` training steps of one scene after one that is not counted."""
     from keepworld_exporters.rasterize.choose import choose_rasterizer
-    from keepworld_exporters.rasterize.rasterizer import Pinhole
-    from keepworld_exporters.train.loss import compare, photo
 
-    splats, rasterizer = _room(count), choose_rasterizer()
-    K = np.array([[0.7 * width, 0, width / 2], [0, 0.7 * width, height / 2], [0, 0, 1]])
-    camera = Pinhole(viewmat=np.eye(4), K=K, width=width, height=height)
-    truth = photo(np.full((height, width, 3), 128, np.uint8))
-    times = []
-    for _ in range(repeat + 1):
-        busy, marks = time.process_time(), [time.perf_counter()]
-        drawing = rasterizer.draw(splats, camera, degree=3)
-        marks.append(time.perf_counter())
-        wanted = np.zeros_like(drawing.out)
-        wanted[..., :3] = compare(drawing.out[..., :3], truth).gradient
-        marks.append(time.perf_counter())
-        drawing.pull(wanted)
-        marks.append(time.perf_counter())
-        times.append((*np.diff(marks), time.process_time() - busy))
+    times = _steps(choose_rasterizer(), width, height, count, repeat + 1)
     draw_s, loss_s, back_s, cpu_s = np.array(times[1:]).min(0)
     return Row(
         size=f"{width}x{height}",
@@ -96,6 +105,36 @@ def measure(width: int, height: int, count: int, repeat: int) -> Row:
         steps_per_s=1 / (draw_s + loss_s + back_s),
         cpu_ms=1e3 * cpu_s,
     )
+
+
+def measure_reference(width: int, height: int, count: int) -> float:
+    """Steps a second of the same scene with gsplat's formulas in torch, from the second of two steps."""
+    from keepworld_exporters.rasterize.gsplat_torch import GsplatTorchRasterizer
+
+    return 1 / sum(_steps(GsplatTorchRasterizer(), width, height, count, 2)[1][:3])
+
+
+def _steps(rasterizer: Rasterizer, width: int, height: int, count: int, times: int) -> list[tuple[float, ...]]:
+    """Seconds of training steps, each to draw, to compare, to go back, and of the processor."""
+    from keepworld_exporters.rasterize.rasterizer import Pinhole
+    from keepworld_exporters.train.loss import compare, photo
+
+    splats = _room(count)
+    K = np.array([[0.7 * width, 0, width / 2], [0, 0.7 * width, height / 2], [0, 0, 1]])
+    camera = Pinhole(viewmat=np.eye(4), K=K, width=width, height=height)
+    truth = photo(np.full((height, width, 3), 128, np.uint8))
+    found = []
+    for _ in range(times):
+        busy, marks = time.process_time(), [time.perf_counter()]
+        drawing = rasterizer.draw(splats, camera, degree=3)
+        marks.append(time.perf_counter())
+        wanted = np.zeros_like(drawing.out)
+        wanted[..., :3] = compare(drawing.out[..., :3], truth).gradient
+        marks.append(time.perf_counter())
+        drawing.pull(wanted)
+        marks.append(time.perf_counter())
+        found.append((*np.diff(marks), time.process_time() - busy))
+    return found
 
 
 def _room(count: int) -> Splats:
@@ -120,6 +159,8 @@ def _room(count: int) -> Splats:
 def _line(row: Row) -> str:
     cells = (row.size, str(row.splats), *(f"{value:.1f}" for value in (row.draw_ms, row.loss_ms, row.back_ms)))
     cells += (f"{row.steps_per_s:.1f}", f"{row.cpu_ms:.1f}")
+    reference = row.reference_steps_per_s
+    cells += ("-", "-") if reference is None else (f"{reference:.2f}", f"{row.steps_per_s / reference:.0f}")
     return "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(cells, COLUMNS, strict=True))
 
 

@@ -129,6 +129,23 @@ def test_what_is_behind_moves_the_picture_by_the_light_that_is_left_for_it():
     np.testing.assert_allclose(by_sh0, 0.28209479 * np.array([0.1 * 0.9, 0.9]), rtol=1e-4)
 
 
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_gsplats_own_formulas_in_torch_draw_and_pull_alike(antialiased, rng):
+    """Its projection, harmonics and tiles, in float32: the picture to where a threshold falls, gradients to its rounding."""
+    gsplat_torch = pytest.importorskip("keepworld_exporters.rasterize.gsplat_torch", exc_type=ImportError)
+    splats, view = cloud(rng, 150, 15, antialiased), camera()
+    ours, theirs = (
+        maker.draw(splats, view, degree=3) for maker in (CpuRasterizer(), gsplat_torch.GsplatTorchRasterizer())
+    )
+    error = np.abs(ours.out - theirs.out)
+    assert (error < 2e-5).mean() > 0.995
+    wanted = rng.normal(size=error.shape).astype(np.float32) * (error.max(2, keepdims=True) < 2e-5)
+    ours, theirs = ours.pull(wanted), theirs.pull(wanted)
+    for name in NAMES:
+        true = getattr(theirs, name)
+        assert np.linalg.norm(getattr(ours, name) - true) < 1e-3 * np.linalg.norm(true), name
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("antialiased", [False, True])
