@@ -29,6 +29,7 @@ MAX_BYTES = 16 * 2**30
 _MAX_MANIFEST_BYTES = 4 * 2**20
 _MAX_BESIDE_BYTES = 512 * 2**20
 _HOLDS: Mapping[type, str] = {Splats: "splats", Points: "points", Mesh: "mesh"}
+_PLAIN_PLY: Mapping[type, str] = {Splats: ".splat.ply", Points: ".points.ply", Mesh: ".mesh.ply"}
 EXAMPLES = """\
 examples:
   keepworld convert garden.splat.ply garden.spz                  a tenth of the size
@@ -38,6 +39,7 @@ examples:
   keepworld convert walk walk.colmap                             a capture's cameras as a COLMAP model
   keepworld convert walk walk.cameras.glb                        and as an animated camera
   keepworld convert theirs.ply ours.splat.glb --from gltf        a file whose axes are not its format's usual ones
+  keepworld convert supersplats.spz ours.spz --from opencv       SPZ as PlayCanvas' programs write it: y down
 
 A manifest is written beside the result: where the scene came from, its axes and its units. One beside the input is read.
 """
@@ -65,20 +67,32 @@ def convert(
         raise ValueError(f"profile must be one of {', '.join(PROFILES)}, got {profile!r}")
     if axes is not None and axes not in CONVENTIONS:
         raise ValueError(f"axes must be one of {', '.join(CONVENTIONS)}, got {axes!r}")
+    if not source.exists():
+        raise ExportError(f"{source} is not there")
     about = _manifest_of(source)
     if path_suffix(target.name) is not None:
         about = {**about, "converted_from": source.name}
         path = convert_path(source, target, about)
         manifest.write_beside(path, about)
         return path, about
+    if source.is_dir() or path_suffix(source.name) is not None:
+        raise ValueError(f"{source} holds cameras, if anything, which are written as {', '.join((*PATHS, *MODELS))}")
     scene, suffix = _read(source, axes, about)
     path = _target(source, suffix, target, scene, profile)
-    kind = formats.FORMATS.get(formats.suffix_of(path.name))
+    written = _suffix(path.name, scene)
+    kind = formats.FORMATS.get(written)
     if kind is None:
         raise ValueError(f"a scene cannot be written as {path.name}; these hold one: {', '.join(formats.FORMATS)}")
+    if path.exists() and path.samefile(source):
+        raise ValueError(f"{path} is what is read; give the result another name")
     convention = None if profile is None else PROFILES[profile].convention
     told = manifest.for_file({**about, "converted_from": source.name}, kind, convention)
-    files = formats.encode_files(_as_kind(scene, kind.holds), path.name, told, convention=convention)
+    shape = _as_kind(scene, kind.holds)
+    if path.name.lower().endswith(written):
+        files = formats.encode_files(shape, path.name, told, convention=convention)
+    else:
+        files = {path.name: formats.encode(shape, written, told, convention=convention)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         write_atomically(path.parent / name, data)
     manifest.write_beside(path, told)
@@ -91,11 +105,11 @@ def _read(source: Path, axes: str | None, about: Mapping[str, object]) -> tuple[
     data = source.read_bytes()
     try:
         suffix = suffix_in(source.name, data)
-        if suffix == ".obj":
-            convention = formats.FORMATS[suffix].convention
-            return frames.from_convention(obj.decode_files(data, partial(_beside, source)), convention), suffix
         told = about.get("convention")
         known = axes or (told if isinstance(told, str) and told in CONVENTIONS else None)
+        if suffix == ".obj":
+            mesh = obj.decode_files(data, partial(_beside, source))
+            return frames.from_convention(mesh, known or formats.FORMATS[suffix].convention), suffix
         return formats.decode(data, suffix, convention=known), suffix
     except ValueError as error:
         raise ExportError(f"{source}: {error}") from error
@@ -130,6 +144,13 @@ def _manifest_of(source: Path) -> dict[str, object]:
     if "metrics" in content:  # which are those of that file, and not of what becomes of it
         content["source_metrics"] = content.pop("metrics")
     return content
+
+
+def _suffix(name: str, scene: Scene) -> str:
+    """What a file's name says to write; a plain .ply holds whatever the scene is."""
+    if name.lower().endswith(".ply") and not any(name.lower().endswith(suffix) for suffix in formats.FORMATS):
+        return _PLAIN_PLY[type(scene)]
+    return formats.suffix_of(name)
 
 
 def _target(source: Path, suffix: str, target: Path, scene: Scene, profile: str | None) -> Path:
@@ -202,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         + f"\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="a file of a scene")
+    parser.add_argument("source", type=Path, metavar="IN", help="a file of a scene, or what holds cameras")
     parser.add_argument("target", type=Path, metavar="OUT", help="a file whose suffix says what to write, or a folder")
     parser.add_argument("--profile", choices=PROFILES, help="the program it is for: axes, units, kind of file")
     parser.add_argument(

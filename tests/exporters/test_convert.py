@@ -193,3 +193,33 @@ def test_what_was_measured_of_one_file_is_not_said_of_another(tmp_path):
     (tmp_path / "a.spz.manifest.json").write_text(json.dumps({"metrics": {"psnr": 30.0}}))
     _, told = convert(tmp_path / "a.spz", tmp_path / "b.splat")
     assert "metrics" not in told and told["source_metrics"] == {"psnr": 30.0}
+
+
+def test_axes_that_are_said_outright_count_in_every_format(tmp_path):
+    """SPZ is y up by its text, but PlayCanvas' programs write it y down."""
+    (tmp_path / "theirs.spz").write_bytes(FORMATS[".spz"].write(LETTERS["splats"](), {}))
+    convert(tmp_path / "theirs.spz", tmp_path / "ours.splat.ply", axes="opencv")
+    assert_is_the_letter(decode((tmp_path / "ours.splat.ply").read_bytes(), ".splat.ply"))
+
+
+@pytest.mark.parametrize("holds", LETTERS)
+def test_a_plain_ply_holds_what_the_scene_is(holds, tmp_path):
+    given = KINDS[holds][-1]
+    (tmp_path / f"a{given}").write_bytes(encode(LETTERS[holds](), given, {}))
+    path, _ = convert(tmp_path / f"a{given}", tmp_path / "new" / "folder" / "out.ply")
+    suffix = {"splats": ".splat.ply", "points": ".points.ply", "mesh": ".mesh.ply"}[holds]
+    assert_is_the_letter(decode(path.read_bytes(), suffix))
+
+
+def test_a_file_is_not_written_over_while_it_is_read(tmp_path):
+    (tmp_path / "a.spz").write_bytes(encode(some_splats(), ".spz", {}))
+    with pytest.raises(ValueError, match="another name"):
+        convert(tmp_path / "a.spz", tmp_path / "." / "a.spz")
+
+
+def test_cameras_do_not_become_a_scene(letter_capture, tmp_path):
+    for source in (letter_capture.folder, letter_capture.folder / "transforms.json", tmp_path):
+        with pytest.raises(ValueError, match=r"cameras.*\.cameras\.json"):
+            convert(source, tmp_path / "a.spz")
+    with pytest.raises(ExportError, match="is not there"):
+        convert(tmp_path / "nothing.ply", tmp_path / "a.spz")

@@ -142,13 +142,13 @@ def encode_files(
 
 
 def decode(data: bytes, suffix: str, *, convention: str | None = None) -> Scene:
-    """Read a file back into the session's frame.
+    """Read a file back into the session's frame; from the axes that it is said to be in, else from its format's.
 
     Raises:
         ValueError: damaged, or not of that kind.
     """
     kind = FORMATS[suffix]
-    return frames.from_convention(kind.read(data), axes_of(kind, convention))
+    return frames.from_convention(kind.read(data), convention or kind.convention)
 
 
 def axes_of(kind: Format, wanted: str | None) -> str:

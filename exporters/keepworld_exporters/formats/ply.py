@@ -1,4 +1,4 @@
-"""PLY, as far as clouds, splats and meshes need it: binary little-endian elements of scalars, and faces.
+"""PLY, as far as clouds, splats and meshes need it: elements of scalars, and faces; written in one form, read in all three.
 
 Source: Turk 1994, "The PLY polygon file format". What a file claims is checked against its length before anything is
 allocated.
@@ -29,6 +29,7 @@ _NAMES = {
     "f8": "double",
 }
 MAX_HEADER_BYTES = 1 << 16
+BINARY, _SWAPPED, _TEXT = "binary_little_endian", "binary_big_endian", "ascii"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +43,12 @@ class Element:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a file says about itself: its elements, its comments, and where the data begins."""
+    """What a file says about itself: its elements, its comments, where the data begins, and how it is written."""
 
     elements: tuple[Element, ...]
     comments: tuple[str, ...]
     size: int
+    kind: str = BINARY
 
 
 def encode_vertices(table: NDArray[np.void], comments: Sequence[str]) -> bytes:
@@ -95,21 +97,21 @@ def read_header(data: bytes) -> Header:
     """Read a header.
 
     Raises:
-        ValueError: it is not a binary little-endian PLY file, or its header makes no sense.
+        ValueError: it is not a PLY file, or its header makes no sense.
     """
+    if data.startswith(b"ply\r\n"):
+        data = data[:MAX_HEADER_BYTES].replace(b"\r\n", b"\n")
     end = data.find(b"end_header\n", 0, MAX_HEADER_BYTES)
     if not data.startswith(b"ply\n") or end < 0:
         raise ValueError("not a PLY file: it must begin with 'ply' and have an 'end_header'")
     elements: list[Element] = []
     comments = []
-    binary = False
+    written = ""
     for line in data[:end].decode("ascii", "replace").split("\n")[1:-1]:
         words = line.split()
         match words:
-            case ["format", kind, "1.0"]:
-                if kind != "binary_little_endian":
-                    raise ValueError(f"only binary_little_endian PLY files are read, this one is {kind}")
-                binary = True
+            case ["format", kind, "1.0"] if kind in (BINARY, _SWAPPED, _TEXT):
+                written = kind
             case ["comment" | "obj_info", *_]:
                 comments.append(line.partition(" ")[2])
             case ["element", name, count] if count.isdecimal() and len(count) < 12:
@@ -120,9 +122,73 @@ def read_header(data: bytes) -> Header:
                 elements[-1] = _with(elements[-1], (name, kind))
             case _:
                 raise ValueError(f"cannot read the PLY header line {line[:80]!r}")
-    if not binary:
+    if not written:
         raise ValueError("the PLY header names no format")
-    return Header(elements=tuple(elements), comments=tuple(comments), size=end + len(b"end_header\n"))
+    return Header(elements=tuple(elements), comments=tuple(comments), size=end + len(b"end_header\n"), kind=written)
+
+
+def as_binary(data: bytes) -> bytes:
+    """A file in text, or with its bytes the other way round, as the binary little-endian one that is read here.
+
+    Raises:
+        ValueError: damaged, or with other lists than those of triangles.
+    """
+    header = read_header(data)
+    if header.kind == BINARY:
+        return data
+    if data.startswith(b"ply\r\n") and header.kind == _TEXT:
+        data = data.replace(b"\r\n", b"\n")
+    lines = data[header.size :].split(b"\n") if header.kind == _TEXT else []
+    start, parts = header.size, [_header_as_binary(data[: header.size], header.kind)]
+    for element in header.elements:
+        dtype = _row(_flat(element))
+        if header.kind == _SWAPPED:
+            end = start + element.count * dtype.itemsize
+            _check_end(element, end, data, start, dtype)
+            rows = np.frombuffer(data, dtype.newbyteorder(">"), element.count, start).astype(dtype)
+            start = end
+        else:
+            if element.count > len(lines):
+                raise ValueError(f"the PLY header claims {element.count} of {element.name!r}, more than it has lines")
+            mine, lines = lines[: element.count], lines[element.count :]
+            try:
+                rows = np.loadtxt(mine, dtype, ndmin=1) if mine else np.empty(0, dtype)
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"the PLY file's {element.name!r} are not the numbers it claims: {error}") from error
+            if len(rows) != element.count:
+                raise ValueError(f"the PLY header claims {element.count} of {element.name!r}, the file has {len(rows)}")
+        parts.append(rows.tobytes())
+    return b"".join(parts)
+
+
+def _header_as_binary(head: bytes, kind: str) -> bytes:
+    return head.replace(b"\r\n", b"\n").replace(f"format {kind}".encode(), f"format {BINARY}".encode(), 1)
+
+
+def _flat(element: Element) -> Element:
+    """An element whose list, if it has one and nothing else, is of three: the triangles of a mesh, rows of one length."""
+    if len(element.properties) != 1 or len(element.properties[0]) != 3:
+        return element
+    _, counts, kind = element.properties[0]
+    corners = (("n", counts), ("a", kind), ("b", kind), ("c", kind))
+    return Element(name=element.name, count=element.count, properties=corners)
+
+
+def _row(element: Element) -> np.dtype[np.void]:
+    if any(len(entry) != 2 for entry in element.properties):
+        raise ValueError(f"element {element.name!r} has list properties, which are not read here")
+    names = [entry[0] for entry in element.properties]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"element {element.name!r} needs properties of different names")
+    return np.dtype([(entry[0], TYPES[entry[1]]) for entry in element.properties])
+
+
+def _check_end(element: Element, end: int, data: bytes, start: int, dtype: np.dtype[np.void]) -> None:
+    if end > len(data):
+        raise ValueError(
+            f"the PLY header claims {element.count} of {element.name!r}, but the file ends after "
+            f"{max(0, len(data) - start) // dtype.itemsize}"
+        )
 
 
 def read_table(data: bytes, element: Element, start: int) -> tuple[NDArray[np.void], int]:
@@ -131,18 +197,9 @@ def read_table(data: bytes, element: Element, start: int) -> tuple[NDArray[np.vo
     Raises:
         ValueError: the file is shorter than it claims.
     """
-    if any(len(entry) != 2 for entry in element.properties):
-        raise ValueError(f"element {element.name!r} has list properties, which are not read here")
-    names = [name for name, _ in element.properties]
-    if len(set(names)) != len(names) or not names:
-        raise ValueError(f"element {element.name!r} needs properties of different names")
-    dtype = np.dtype([(name, TYPES[kind]) for name, kind in element.properties])
+    dtype = _row(element)
     end = start + element.count * dtype.itemsize
-    if end > len(data):
-        raise ValueError(
-            f"the PLY header claims {element.count} of {element.name!r}, but the file ends after "
-            f"{max(0, len(data) - start) // dtype.itemsize}"
-        )
+    _check_end(element, end, data, start, dtype)
     return np.frombuffer(data, dtype, element.count, start), end
 
 
@@ -165,6 +222,7 @@ def read_triangles(data: bytes) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     Raises:
         ValueError: damaged, or with other faces than triangles.
     """
+    data = as_binary(data)
     header = read_header(data)
     start = header.size
     vertices: NDArray[np.void] | None = None
@@ -176,12 +234,9 @@ def read_triangles(data: bytes) -> tuple[NDArray[np.void], NDArray[np.int64]]:
                 raise ValueError("the PLY file's vertices have no x, y, z")
         elif element.name == "face":
             # A face of a triangle mesh is a list of three; with that known the rows have one length.
-            if len(element.properties) != 1 or len(element.properties[0]) != 3:
+            flat = _flat(element)
+            if flat is element:
                 raise ValueError("only faces with nothing but a vertex list are read")
-            _, counts, kind = element.properties[0]
-            flat = Element(
-                name="face", count=element.count, properties=(("n", counts), ("a", kind), ("b", kind), ("c", kind))
-            )
             table, start = read_table(data, flat, start)
             if not (table["n"] == 3).all():
                 raise ValueError("only triangles are read; triangulate the mesh first")

@@ -32,6 +32,7 @@ def decode(data: bytes) -> Points:
     Raises:
         ValueError: damaged, or without places.
     """
+    data = ply.as_binary(data)
     header = ply.read_header(data)
     if [element.name for element in header.elements] != ["vertex"]:
         raise ValueError("a point cloud has one element, 'vertex'")

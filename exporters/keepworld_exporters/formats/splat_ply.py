@@ -49,6 +49,7 @@ def decode(data: bytes) -> Splats:
     Raises:
         ValueError: damaged, or without a property that splats need.
     """
+    data = ply.as_binary(data)
     header = ply.read_header(data)
     if [element.name for element in header.elements] != ["vertex"]:
         raise ValueError("a splat file has one element, 'vertex'")

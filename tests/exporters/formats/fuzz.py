@@ -6,6 +6,7 @@ A bounded run is part of the suite. By hand: python -m tests.exporters.formats.f
 from __future__ import annotations
 
 import argparse
+import gzip
 import resource
 import struct
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from keepworld_exporters import formats
-from keepworld_exporters.formats import FORMATS, colmap
+from keepworld_exporters.formats import FORMATS, archive, colmap, e57, sog, spz
 from keepworld_exporters.formats.paths import PATHS
 
 from tests.exporters.formats.made import SOME, some_splats, some_views, tetrahedron
@@ -46,7 +47,39 @@ def samples() -> Mapping[str, tuple[list[bytes], Reader]]:
         whole = encode(some_views())
         for name in names:
             found[name] = ([whole[name]], lambda data, name=name, whole=whole: colmap.decode({**whole, name: data}))
+    return found | _insides(found)
+
+
+def _insides(outer: Mapping[str, tuple[list[bytes], Reader]]) -> dict[str, tuple[list[bytes], Reader]]:
+    """What lies behind checksums, lengths and packing, which damage to the outside hardly gets through."""
+    found: dict[str, tuple[list[bytes], Reader]] = {}
+    pages = np.frombuffer(outer[".e57"][0][0], np.uint8).reshape(-1, 1024)[:, :1020].tobytes()
+    found["e57 pages"] = ([pages], lambda data: e57.decode(_as_pages(data)))
+    found["spz body"] = ([gzip.decompress(outer[".spz"][0][0])], lambda data: spz.decode(gzip.compress(data, 1)))
+    files = archive.unpack(outer[".sog"][0][1], "SOG")
+    found["sog meta"] = (
+        [files["meta.json"]], lambda data: sog.decode(archive.pack({**files, "meta.json": data}))
+    )  # fmt: skip
+    for suffix in (".glb", ".splat.glb", ".cameras.glb"):
+        (whole, *_), read = outer[suffix]
+        length = struct.unpack_from("<I", whole, 12)[0]
+        found[f"json of {suffix}"] = (
+            [whole[20 : 20 + length]],
+            lambda data, read=read, rest=whole[20 + length :]: read(_as_glb(data, rest)),
+        )
     return found
+
+
+def _as_pages(logical: bytes) -> bytes:
+    logical += b"\0" * (-len(logical) % 1020)
+    head = logical[:16] + struct.pack("<Q", len(logical) // 1020 * 1024)
+    rows = np.frombuffer((head + logical[24:])[: len(logical)], np.uint8).reshape(-1, 1020)
+    return np.concatenate([rows, e57._checksums(rows)], 1).tobytes()
+
+
+def _as_glb(text: bytes, rest: bytes) -> bytes:
+    text += b" " * (-len(text) % 4)
+    return struct.pack("<IIIII", 0x46546C67, 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A) + text + rest
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:

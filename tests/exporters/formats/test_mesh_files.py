@@ -10,12 +10,13 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
+import plyfile
 import pytest
 import trimesh
 from keepworld_exporters.formats import FORMATS, archive, encode, encode_files, mesh_usd, obj
 from keepworld_exporters.formats.picture import decode_picture, encode_png
 
-from tests.exporters.formats.made import assert_same, some_splats, tetrahedron
+from tests.exporters.formats.made import SOME, assert_same, some_splats, tetrahedron
 
 MESHES = [suffix for suffix, kind in FORMATS.items() if kind.holds == "mesh"]
 
@@ -178,3 +179,32 @@ def test_openusd_reads_the_splats(tmp_path):
     coefficients = np.array(prim.GetAttribute("radiance:sphericalHarmonicsCoefficients").Get()).reshape(-1, 16, 3)
     np.testing.assert_array_equal(coefficients[:, 1:], splats.shN)
     assert prim.GetAttribute("radiance:sphericalHarmonicsDegree").Get() == 3
+
+
+@pytest.mark.parametrize("form", ["text", "swapped", "text of Windows"])
+def test_plys_of_others_are_read_in_every_form(form):
+    """plyfile writes what it was given as text, or with the bytes the other way round."""
+    for suffix in (".mesh.ply", ".points.ply", ".splat.ply"):
+        kind = FORMATS[suffix]
+        ours = kind.write(SOME[kind.holds](), {})
+        theirs = plyfile.PlyData.read(io.BytesIO(ours))
+        theirs.text, theirs.byte_order = form != "swapped", ">" if form == "swapped" else "="
+        file = io.BytesIO()
+        theirs.write(file)
+        data = file.getvalue()
+        if form == "text of Windows":
+            data = data.replace(b"\n", b"\r\n")
+        assert data != ours
+        one, other = kind.read(data), kind.read(ours)
+        for name in type(one).__slots__:
+            if getattr(one, name) is not None:
+                np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError):
+            kind.read(data[: len(data) // 2])
+
+
+def test_text_that_claims_more_than_it_has_is_refused():
+    head = "ply\nformat ascii 1.0\nelement vertex 1000000000\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    for rest in ("0 0 0\n", "", "a b c\n"):
+        with pytest.raises(ValueError, match="more than it has lines"):
+            FORMATS[".points.ply"].read((head + rest).encode())
