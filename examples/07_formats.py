@@ -25,7 +25,7 @@ def main() -> None:
     exported = capture.export(options.out / "abbey.splat.ply", options.out / "abbey.glb", progress=True)
     for path in exported.paths:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, in the session's own axes or its format's")
-        for profile in PROFILES:
+        for profile in options.programs:
             print(f"  {profile}: {convert(path, options.out / profile, profile)}")
 
 
@@ -54,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="a new folder")
     parser.add_argument("--capture", type=Path, help="a capture to use instead of walking")
     parser.add_argument("--walk", default="forward 3s, look left 60deg", help="in motion words")
+    parser.add_argument("--for", dest="programs", nargs="+", default=PROFILES, choices=PROFILES, help="which programs")
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(512, 288))
     return parser.parse_args()
 

@@ -316,7 +316,11 @@ class Capture:
 
         Args:
             paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
-            holdout, voxel, max_depth, truth, report: see `keepworld.export.Options`.
+            holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
+            voxel: edge of the cells that surfaces are fused in, the capture's units.
+            max_depth: further away nothing is fused, the capture's units.
+            truth: a file with the true surface, to measure against.
+            report: a folder for a report in words and pictures.
             progress: show one line on a terminal.
 
         Raises:

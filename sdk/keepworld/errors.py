@@ -195,6 +195,11 @@ _BROKEN = ("Internal error from Core", "RST_STREAM", "Stream removed")
 _CODES = {"DEADLINE_EXCEEDED": "DEADLINE", "CANCELLED": "CANCELLED"}  # where the status says more than its class
 
 
+def kind_of(status: str, reason: str | None) -> type[ServerError]:
+    """The class that a status and a reason of a server's become."""
+    return _BY_REASON.get(reason) or _BY_STATUS.get(status, ProtocolError)
+
+
 @contextmanager
 def from_grpc(request_id: str | None = None) -> Iterator[None]:
     """Turn gRPC's errors into ours; works around awaits as well."""
@@ -229,7 +234,7 @@ class _Details:
 def _translate(error: grpc.aio.AioRpcError, request_id: str | None) -> ServerError:
     status = error.code().name
     details = _read_details(error)
-    kind = _BY_REASON.get(details.reason) or _BY_STATUS.get(status, ProtocolError)
+    kind = kind_of(status, details.reason)
     said = error.details() or ""
     if details.reason is None and _TOO_LARGE in said:
         kind = ProtocolError

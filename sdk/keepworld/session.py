@@ -319,7 +319,8 @@ class AsyncSession:
 
         Args:
             at: how many chunks they share; None: those that you have.
-            record, progress: as for `AsyncSessions.open`.
+            record: as for `AsyncSessions.open`.
+            progress: as for `AsyncSessions.open`.
 
         Raises:
             ValueError: the session has not so many chunks.

@@ -123,7 +123,8 @@ class AsyncSessions:
         Args:
             ticket: what `AsyncSession.ticket` gave.
             after: the last frame that you have: the next one is the first to come. None: the first that was not sent.
-            record, progress: as for `open`.
+            record: as for `open`.
+            progress: as for `open`.
 
         Raises:
             ValueError: the ticket is none.

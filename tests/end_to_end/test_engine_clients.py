@@ -121,7 +121,7 @@ def test_a_wrong_golden_value_is_noticed(language: str, folder: Path, tmp_path: 
             run("node", "--test", "dist/axes.test.js", cwd=copy)
 
 
-@pytest.mark.parametrize("axes", ["unity", "unreal", "godot", "blender", "gltf"])
+@pytest.mark.parametrize("axes", ["unreal", "blender"])  # the conversions themselves are held to the golden cameras
 def test_it_sees_the_pictures_and_cameras_that_python_sees(
     axes: str, walk: tuple[str | Path, ...], address: str, frames: list[kw.Frame], tmp_path: Path
 ) -> None:

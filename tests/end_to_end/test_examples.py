@@ -23,7 +23,7 @@ SMALL = {
     "04_events.py": ["--size", "128x72"],
     "05_branch.py": ["crossroads", "--size", "128x72"],
     "06_cameras.py": ["cameras", "--size", "128x72", "--frames", "29"],
-    "07_formats.py": ["formats", "--size", "128x72", "--walk", "forward 1s, look left 20deg"],
+    "07_formats.py": ["formats", "--size", "128x72", "--walk", "forward 1s", "--for", "unreal"],
     "08_many.py": ["--worlds", "2", "--size", "128x72"],
 }
 SAYS = {  # what only comes if the thing shown was done

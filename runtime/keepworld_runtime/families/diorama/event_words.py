@@ -15,7 +15,7 @@ Meaning = Subject | str  # a subject, or what a verb does to it: one of the next
 
 GONE, COMES, PERHAPS_GONE = "gone", "comes", "perhaps gone"  # the last: gone, if no other verb says otherwise
 
-_SUBJECTS: dict[str, dict[str, str]] = {
+SUBJECTS: dict[str, dict[str, str]] = {
     TIME: {
         "dawn": "sunrise, daybreak, sun rises, sun rising, sun comes up, day breaks, first light, rising sun, sun up",
         "morning": "good morning, morning comes, bright morning",
@@ -102,7 +102,7 @@ def _ways(heading: str, subject: str, others: str) -> list[str]:
 
 def _phrases() -> Iterator[tuple[str, Meaning]]:
     """Subjects and verbs in one book, for the longest phrase to win: "leaves fall" is autumn, "light the fire" is not a lamp."""
-    for heading, subjects in _SUBJECTS.items():
+    for heading, subjects in SUBJECTS.items():
         for subject, others in subjects.items():
             yield from ((phrase, (heading, subject)) for phrase in _ways(heading, subject, others))
     for meaning, phrases in _VERBS.items():
