@@ -19,5 +19,7 @@ def _open_small(self: AsyncSessions, *words: Any, **options: Any) -> Opening:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        SIZE = tuple(map(int, sys.argv[2].split("x")))
     AsyncSessions.open = _open_small  # type: ignore[method-assign]
     runpy.run_path(sys.argv[1], run_name="__main__")

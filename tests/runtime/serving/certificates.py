@@ -38,8 +38,8 @@ def authority(folder: Path, name: str) -> Pair:
     return _request(folder, name)
 
 
-def vouched_for(folder: Path, name: str, ca: Pair) -> Pair:
-    """A certificate of this machine, signed by an authority."""
-    here = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+def vouched_for(folder: Path, name: str, ca: Pair, hosts: str = "DNS:localhost,IP:127.0.0.1") -> Pair:
+    """A certificate of this machine, or of other hosts, signed by an authority."""
+    here = f"subjectAltName={hosts}"
     leaf = ("-addext", here, "-addext", "basicConstraints=critical,CA:FALSE")
     return _request(folder, name, "-CA", str(ca.cert), "-CAkey", str(ca.key), *leaf)
