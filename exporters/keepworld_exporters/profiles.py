@@ -60,7 +60,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
         "houdini": Profile(
             convention="gltf",
-            suffixes=_files(".splat.ply", ".points.ply", ".usda"),
+            suffixes=_files(".splat.ply", ".points.ply", ".usdc"),
             readers="GSOPs (PLY), the File node (PLY), Solaris (USD); y up, metres",
         ),
     }

@@ -29,6 +29,7 @@ from keepworld_exporters.formats import (
     splat_usd,
     spz,
     stl,
+    usd_crate,
     xyz,
 )
 from keepworld_exporters.formats.ply import comments
@@ -92,6 +93,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".splat": _splats(lambda s, about: splat.encode(s), splat.decode, "opencv"),
         ".splat.glb": _splats(splat_glb.encode, splat_glb.decode, "gltf", fixed=True),
         ".splat.usda": _splats(splat_usd.encode, splat_usd.decode, "gltf", fixed=True),
+        ".splat.usdc": _splats(
+            lambda s, about: usd_crate.pack(splat_usd.encode(s, about)), splat_usd.decode, "gltf", fixed=True
+        ),
         ".points.ply": _points(lambda s, about: points_ply.encode(s, comments(about)), points_ply.decode, "opencv"),
         ".pcd": _points(lambda s, about: pcd.encode(s, comments(about)), pcd.decode, "opencv"),
         ".xyz": _points(lambda s, about: xyz.encode(s), xyz.decode, "blender"),
@@ -102,6 +106,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ".mesh.ply": _mesh(lambda s, about: mesh_ply.encode(s, comments(about)), mesh_ply.decode, "opencv"),
         ".stl": _mesh(lambda s, about: stl.encode(s), stl.decode, "blender"),
         ".usda": _mesh(mesh_usd.encode, mesh_usd.decode, "gltf", fixed=True),
+        ".usdc": _mesh(lambda s, about: usd_crate.pack(mesh_usd.encode(s, about)), mesh_usd.decode, "gltf", fixed=True),
         ".usdz": _mesh(mesh_usd.encode_archive, mesh_usd.decode_archive, "gltf", fixed=True),
     }
 )

@@ -1,14 +1,16 @@
 """Reading in a process of its own: what a hostile file does to the native code of others, it does to that process.
 
-It may use so much memory and time, and write no files. What it found comes back as arrays.
+It may use so much memory and time, and write no file larger than the one it reads. What it found comes back as arrays.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +26,12 @@ def read_apart(module: str, data: bytes, *, memory_bytes: int) -> dict[str, NDAr
         ValueError: it refused the file, or came to harm.
     """
     command = [sys.executable, "-m", __name__, module, str(_BASE_BYTES + memory_bytes)]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired as error:
-        raise ValueError(f"the file was not read within {_SECONDS} s") from error
+    with tempfile.TemporaryDirectory() as folder:  # which goes, however that process ends
+        given = {"env": {**os.environ, "TMPDIR": folder}, "input": data, "capture_output": True, "timeout": _SECONDS}
+        try:
+            done = subprocess.run(command, check=False, **given)  # type: ignore[call-overload]  # noqa: S603
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(f"the file was not read within {_SECONDS} s") from error
     if done.returncode:
         told = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ValueError(
@@ -44,7 +48,7 @@ def main() -> int:
     module = importlib.import_module(sys.argv[1])
     data = sys.stdin.buffer.read()
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(data), len(data)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         found = module.read_arrays(data)

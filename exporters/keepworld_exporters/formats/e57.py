@@ -92,7 +92,15 @@ def decode(data: bytes) -> Points:
         if scan is None:
             raise ValueError("the E57 file holds no scan")
         return _read_scan(scan, logical)
-    except (ElementTree.ParseError, struct.error, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        ElementTree.ParseError,
+        struct.error,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"damaged E57 file: {error!r}") from error
 
 

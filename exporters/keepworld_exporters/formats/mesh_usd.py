@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from keepworld_exporters.formats import archive, usd
+from keepworld_exporters.formats import archive, usd, usd_crate
 from keepworld_exporters.formats.checks import checked_mesh
 from keepworld_exporters.formats.glb import linear_from_srgb, srgb_from_linear
 from keepworld_exporters.formats.picture import decode_picture, encode_png, flip_v
 from keepworld_exporters.scene import Mesh
 
 TEXTURE = "texture.png"
-_STAGE = "world.usda"
+_STAGE = "world.usdc"
 _COLOURS = """
         def Shader "colours"
         {
@@ -80,11 +80,12 @@ def encode(mesh: Mesh, about: Mapping[str, object] | None = None, *, texture: st
 
 
 def encode_archive(mesh: Mesh, about: Mapping[str, object] | None = None) -> bytes:
-    """Turn a mesh, and its texture if it has one, into an archive."""
-    if mesh.texture is None or mesh.uvs is None:
-        return archive.pack({_STAGE: encode(mesh, about)}, alignment=_ALIGNMENT)
-    files = {_STAGE: encode(mesh, about, texture=TEXTURE), TEXTURE: encode_png(mesh.texture)}
-    return archive.pack(files, alignment=_ALIGNMENT)
+    """Turn a mesh, and its texture if it has one, into an archive; its stage is binary, as Apple's readers want it."""
+    files = {}
+    if mesh.texture is not None and mesh.uvs is not None:
+        files[TEXTURE] = encode_png(mesh.texture)
+    stage = usd_crate.pack(encode(mesh, about, texture=TEXTURE if files else None))
+    return archive.pack({_STAGE: stage, **files}, alignment=_ALIGNMENT)
 
 
 def decode(data: bytes) -> Mesh:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from keepworld_exporters.formats import usd_crate
 from keepworld_exporters.formats.ply import comments, one_line
 
 
@@ -67,13 +68,13 @@ def has_array(text: str, name: str) -> bool:
 
 
 def decode_text(data: bytes) -> str:
-    """A stage's text.
+    """A stage's text, whichever form it is in.
 
     Raises:
-        ValueError: it is no text, but USD's binary form, or something else.
+        ValueError: it is no USD file, or a damaged one.
     """
-    if data.startswith(b"PXR-USDC"):
-        raise ValueError("USD's binary form (.usdc) is not read; save it as .usda")
+    if data.startswith(usd_crate.MAGIC):
+        data = usd_crate.unpack(data)
     if not data.startswith(b"#usda 1.0"):
         raise ValueError("not a USD text file: it must begin with '#usda 1.0'")
     text = data.decode("utf-8", "replace")

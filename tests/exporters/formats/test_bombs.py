@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import pytest
 import zstandard
-from keepworld_exporters.formats import FORMATS, archive, camera_usd, e57, encode, sog, spz
+from keepworld_exporters.formats import FORMATS, archive, camera_usd, e57, encode, sog, spz, usd_crate
 from keepworld_exporters.formats.picture import decode_picture, decode_pixels, encode_pixels, encode_png
 
 from tests.exporters.formats.made import SOME, some_points, some_splats, some_views, tetrahedron
@@ -165,6 +165,23 @@ def test_an_e57_that_declares_types_in_another_encoding():
     rows = np.frombuffer(header + logical[48:], np.uint8).reshape(-1, 1020)
     with pytest.raises(ValueError):
         e57.decode(np.concatenate([rows, e57._checksums(rows)], 1).tobytes())
+
+
+@pytest.mark.parametrize("suffix", [".usdc", ".splat.usdc"])
+def test_a_usd_file_that_leads_to_others_opens_none(suffix, tmp_path):
+    """What it names is neither looked for nor let in: a stage is read alone."""
+    text = b'#usda 1.0\n(\n    subLayers = [@/etc/passwd@, @../../secret.usda@]\n)\ndef "a" (references = @x.usda@</b>)\n{\n}\n'
+    (tmp_path / "x.usda").write_bytes(b'#usda 1.0\ndef "b"\n{\n}\n')
+    with pytest.raises(ValueError, match="arrays"):
+        FORMATS[suffix].read(usd_crate.pack(text))
+
+
+def test_a_crate_of_rubbish_is_refused():
+    data = bytearray(encode(tetrahedron(), ".usdc", {}))
+    for start in (8, 16, 88, len(data) - 200):
+        broken = bytes(data[:start]) + b"\xff" * 60 + bytes(data[start + 60 :])
+        with pytest.raises(ValueError):
+            FORMATS[".usdc"].read(broken)
 
 
 def test_a_camera_file_of_nothing_but_line_ends_is_soon_done_with():

@@ -26,11 +26,17 @@ K = intrinsics(WIDTH, HEIGHT, FOV)
 WEB = PROFILES["web"].convention
 # What a reader of this version does not know; the others draw these.
 UNKNOWN = {
-    "spark": {".v4.spz": "Spark 2.2.0 knows SPZ up to version 3", ".splat.glb": "nor glTF", ".splat.usda": "nor USD"},
+    "spark": {
+        ".v4.spz": "Spark 2.2.0 knows SPZ up to version 3",
+        ".splat.glb": "nor glTF",
+        ".splat.usda": "nor USD",
+        ".splat.usdc": "nor USD",
+    },
     "three": {
         ".compressed.ply": "three r187 has no loader of it",
         ".sog": "nor of this",
         ".splat.usda": "its USD loader knows no splats",
+        ".splat.usdc": "its USD loader knows no splats",
         ".laz": "nor LAZ",
         ".e57": "nor E57",
     },
@@ -96,7 +102,7 @@ def test_the_letter_of_surfaces_and_points_is_upright_and_true_to_scale(kind, tm
         jobs.append(job("three", tmp_path / f"letter{suffix}"))
     for entry, picture in zip(jobs, drawn(jobs, tmp_path), strict=True):
         # STL has no colours, and three shows but the first of USD's
-        coloured = not str(entry["file"]).endswith((".stl", ".usda", ".usdz"))
+        coloured = not str(entry["file"]).endswith((".stl", ".usda", ".usdc", ".usdz"))
         assert_is_the_letter(picture, entry["out"], coloured=coloured)
 
 

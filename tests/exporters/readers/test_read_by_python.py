@@ -18,7 +18,7 @@ from tests.exporters.formats.made import letter_mesh, letter_splats, some_points
 ABOUT = {"prompt": 'a "quoted" \\ one\n{', "seed": 7}
 # What NVIDIA's validator calls an error and is none, by the rule's name.
 FALSE_ERRORS = {
-    "UsdAsciiPerformanceChecker": "text is what a .usda is",
+    "UsdAsciiPerformanceChecker": "text is what a .usda is; .usdc is there for those who want the other",
 }
 
 
@@ -71,6 +71,9 @@ def stages(folder: Path) -> dict[str, Path]:
     """USD files of each kind by what is in them."""
     files = {
         "coloured.usda": encode(with_normals(letter_mesh()), ".usda", ABOUT),
+        "coloured.usdc": encode(with_normals(letter_mesh()), ".usdc", ABOUT),
+        "letter.splat.usdc": encode(letter_splats(), ".splat.usdc", ABOUT),
+        "some.splat.usdc": encode(some_splats(), ".splat.usdc", ABOUT),
         "coloured.usdz": encode(with_normals(tetrahedron()), ".usdz", ABOUT),
         "letter.splat.usda": encode(letter_splats(), ".splat.usda", ABOUT),
         "some.splat.usda": encode(some_splats(), ".splat.usda", ABOUT),
@@ -101,5 +104,9 @@ def test_nvidias_validator_finds_no_errors(tmp_path):
     for name, path in stages(tmp_path).items():
         issues = ValidationEngine().validate(str(path)).issues()
         grave = [issue for issue in issues if issue.severity not in (IssueSeverity.WARNING, IssueSeverity.NONE)]
-        unknown = [(issue.rule, issue.message) for issue in grave if issue.rule.__name__ not in FALSE_ERRORS]
+        unknown = [
+            (issue.rule, issue.message)
+            for issue in grave
+            if not (issue.rule.__name__ in FALSE_ERRORS and path.suffix == ".usda")
+        ]
         assert not unknown, name
