@@ -36,7 +36,7 @@ examples:
   keepworld convert garden.splat.ply unity/ --profile unity      the file, the axes and the units that Unity takes
   keepworld convert garden.glb garden.usdz
   keepworld convert garden.spz garden.laz                        splats become points
-  keepworld convert walk walk.colmap                             a capture's cameras as a COLMAP model
+  keepworld convert walk walk.colmap                             a capture as COLMAP's dataset: images, cameras, points
   keepworld convert walk walk.cameras.glb                        and as an animated camera
   keepworld convert theirs.ply ours.splat.glb --from gltf        a file whose axes are not its format's usual ones
   keepworld convert supersplats.spz ours.spz --from opencv       SPZ as PlayCanvas' programs write it: y down
@@ -241,7 +241,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeepworldError, OSError, MemoryError) as error:
         print(f"keepworld convert: {error or 'out of memory'}", file=sys.stderr)
         return 1
-    size = sum(entry.stat().st_size for entry in path.iterdir()) if path.is_dir() else path.stat().st_size
+    size = (
+        sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+        if path.is_dir()
+        else path.stat().st_size
+    )
     if arguments.json:
         print(json.dumps({"path": str(path), "bytes": size, "manifest": told}))
     else:

@@ -13,6 +13,7 @@ from keepworld_exporters.convert_path import read_path
 from keepworld_exporters.formats import colmap, nerfstudio
 from keepworld_exporters.formats.paths import MODELS, PATHS
 
+from tests import scenes
 from tests.exporters.formats.made import some_views
 
 
@@ -48,13 +49,27 @@ def test_a_captures_cameras_come_through_every_file(suffix, letter_capture, tmp_
     target, _ = convert(letter_capture.folder, tmp_path / f"walk{suffix}")
     back = read_path(target)
     np.testing.assert_allclose([shot.camera.c2w for shot in back.shots], letter_capture.c2ws, atol=1e-5)
-    assert [shot.name for shot in back.shots][:2] == ["frames/000000.png", "frames/000001.png"]
+    folder = "" if suffix in MODELS else "frames/"
+    assert [shot.name for shot in back.shots][:2] == [f"{folder}000000.png", f"{folder}000001.png"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_the_captures_own_transforms_hold_the_same_cameras(letter_capture):
     back = nerfstudio.decode((letter_capture.folder / "transforms.json").read_bytes())
     np.testing.assert_allclose([shot.camera.c2w for shot in back.shots], letter_capture.c2ws, atol=1e-9)
+
+
+def test_a_capture_becomes_a_dataset_that_trainers_of_splats_take_as_it_is(letter_capture, tmp_path):
+    """Pictures and points: every point lies where the world's own surface is, the wall with the letter among them."""
+    convert(letter_capture.folder, tmp_path / "walk.colmap")
+    images = sorted((tmp_path / "walk.colmap/images").iterdir())
+    assert images[3].read_bytes() == (letter_capture.folder / "frames/000003.png").read_bytes()
+    assert len(images) == len(letter_capture.frames) and (tmp_path / "walk.colmap/sparse/0/cameras.bin").is_file()
+    points = read_path(tmp_path / "walk.colmap").points
+    assert 50_000 < len(points.positions) <= 100_000 + len(images)
+    for place, dark in [(place, True) for place in scenes.F_DARK_PLACES] + [(p, False) for p in scenes.F_LIGHT_PLACES]:
+        distances = np.linalg.norm(points.positions - np.array(place), axis=1)
+        assert distances.min() < 0.05 and (points.colours[distances.argmin()].mean() < 90) == dark
 
 
 def test_an_existing_model_is_not_written_over(letter_capture, tmp_path):
