@@ -175,20 +175,25 @@ def attached(epoch: int, values: Session) -> Response:
 def frame(made: MadeFrame, encoded: Encoded, family: Capabilities) -> Response:
     """A frame that leaves now."""
     height, width = made.data.image.shape[:2]
-    message = frame_pb2.Frame(
-        seq=made.seq,
-        chunk=made.chunk,
-        index=made.data.index,
-        time_s=made.time_s,
-        camera=_camera(made.data, width, height, family),
-        image=frame_pb2.Image(encoding=_ENCODINGS[encoded.encoding], data=encoded.image),
-        timing=frame_pb2.FrameTiming(drawn_us=microseconds(made.drawn_s), sent_us=microseconds(time.monotonic())),
+    # Filled in place: a message that is put into another is copied, pixels and all.
+    response = Response(
+        frame=frame_pb2.Frame(
+            seq=made.seq,
+            chunk=made.chunk,
+            index=made.data.index,
+            time_s=made.time_s,
+            camera=_camera(made.data, width, height, family),
+            timing=frame_pb2.FrameTiming(drawn_us=microseconds(made.drawn_s), sent_us=microseconds(time.monotonic())),
+        )
     )
+    message = response.frame
+    message.image.encoding = _ENCODINGS[encoded.encoding]
+    message.image.data = encoded.image
     if encoded.depth or encoded.labels or encoded.confidence:
         message.pixels.depth = encoded.depth
         message.pixels.labels = encoded.labels
         message.pixels.confidence = encoded.confidence
-    return Response(frame=message)
+    return response
 
 
 def chunk_end(made: MadeChunk, timing: frame_pb2.ChunkTiming) -> Response:
