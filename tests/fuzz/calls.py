@@ -60,8 +60,8 @@ async def fuzz(address: str, count: int, seed: int) -> Findings:
     mutator = Mutator(np.random.default_rng(seed), known)
     every = list(methods())
     remaining = iter(range(count))
-    # A connection of its own: gRPC's client loses count of a few in a thousand streams that were broken off, and after half a
-    # million calls waits for the thousand of them that it takes for open.
+    # A connection of its own: by gRPC's own count (channelz) some streams that a server refused while more was on its way to it
+    # stay open on the client's side; after half a million calls they are as many as a connection may have.
     options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
 
