@@ -9,6 +9,7 @@
       masks/000000.png    255 where a pixel belongs to the lasting world, else 0 (nerfstudio's masks)
       confidence/000000.png
       transforms.json     the same cameras for nerfstudio, instant-ngp and their readers
+      left_out.json       numbers of frames that readers pass over, because they contradict the others; only if there are any
 
 A chunk is in a capture whole or not at all: a walk that was cut off is readable up to its last whole chunk.
 """
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld import png
+from keepworld.agreement import Agreement
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w
 from keepworld.errors import CaptureError
 from keepworld.export import Exported, Options, export
@@ -36,6 +38,7 @@ from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
 from keepworld.motion import Control
 
 FORMAT = "keepworld.capture/1"
+GATES = {"off": 0.0, "normal": 0.7, "strict": 0.9}  # how far frames have to agree with those around them
 _MAX_JSON_BYTES = 64 * 2**20
 _MAX_SIDE = 16_384
 
@@ -259,6 +262,7 @@ class Capture:
         self.temporary: object = None
         for line in _read_chunks(self.folder):
             self._add_chunk(line)
+        self._leave_out(_read_left_out(self.folder))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -272,6 +276,70 @@ class Capture:
     def c2ws(self) -> NDArray[np.float64]:
         """Camera to world of every frame, [N, 4, 4], OpenCV axes."""
         return np.stack([frame.camera.c2w for frame in self.frames])
+
+    @cached_property
+    def _agreement(self) -> Agreement:
+        return Agreement(self.frames)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """How far each frame agrees with those around it, [N] in [0, 1]; NaN where that cannot be said, as without depth."""
+        return self._agreement.scores
+
+    @property
+    def consistency(self) -> float:
+        """The median of `scores`, in [0, 1]; NaN without depth."""
+        known = self.scores[~np.isnan(self.scores)]
+        return float(np.median(known)) if len(known) else float("nan")
+
+    @property
+    def coverage(self) -> float:
+        """Of all places seen, the share seen from directions 5 degrees apart, which reconstruct well. NaN without depth."""
+        return self._agreement.coverage
+
+    def leave_out_below(self, least: float) -> int:
+        """Pass over frames that agree less than that with those around them, from now on and for every reader.
+
+        Their files stay. Frames of which nothing can be said are kept.
+
+        Args:
+            least: in [0, 1]: see `scores`.
+
+        Returns:
+            How many are left out.
+
+        Raises:
+            CaptureError: the walk has no depth to judge by, or no frame would be left.
+        """
+        if not 0 <= least <= 1:
+            raise ValueError(f"least must be in [0, 1], got {least}")
+        if np.isnan(self.scores).all():
+            raise CaptureError(f"{self.folder} cannot be judged: its frames have no depth, or see nothing in common")
+        bad = {frame.number for frame, score in zip(self.frames, self.scores, strict=True) if score < least}
+        if len(bad) == len(self.frames):
+            raise CaptureError(
+                f"no frame of {self.folder} agrees with the others by {least:g}; {self.consistency:.2f} is usual"
+            )
+        if bad:
+            left_out = sorted(bad | _read_left_out(self.folder))
+            write_atomically(self.folder / "left_out.json", json.dumps(left_out).encode())
+            self._leave_out(bad)
+            self.__dict__.pop("_agreement", None)
+            self.__dict__.pop("c2ws", None)
+            has_depth = [(self.folder / f"depth/{frame.number:06d}.npy").exists() for frame in self.frames]
+            entries = [
+                _transform(f.number, f.camera, has_depth=has) for f, has in zip(self.frames, has_depth, strict=True)
+            ]
+            write_atomically(self.folder / "transforms.json", _transforms_json(self.provenance, entries))
+        return len(bad)
+
+    def _leave_out(self, numbers: set[int]) -> None:
+        if not numbers:
+            return
+        kept = [i for i, frame in enumerate(self.frames) if frame.number not in numbers]
+        if len(self.controls) == len(self.frames):
+            self.controls = [self.controls[i] for i in kept]
+        self.frames = [self.frames[i] for i in kept]
 
     def _add_chunk(self, line: Mapping[str, object]) -> None:
         about = self.provenance
@@ -385,6 +453,19 @@ def _read_chunks(folder: Path) -> Iterator[Mapping[str, object]]:
             if not isinstance(line, dict):
                 raise CaptureError(f"{path} is damaged: a line is not an object")
             yield line
+
+
+def _read_left_out(folder: Path) -> set[int]:
+    path = folder / "left_out.json"
+    if not path.exists():
+        return set()
+    try:
+        numbers = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_JSON_BYTES else None
+    except (ValueError, OSError, RecursionError) as error:
+        raise CaptureError(f"{path} cannot be read: {error}") from error
+    if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+        raise CaptureError(f"{path} must be a list of frame numbers")
+    return set(numbers)
 
 
 def _transform(number: int, camera: Camera, *, has_depth: bool) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from keepworld import journals, wire_world
 from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot, WaitingEvent
-from keepworld.capture import Capture
+from keepworld.capture import GATES, Capture
 from keepworld.connection import Connection
 from keepworld.errors import NotFoundError, UnavailableError
 from keepworld.feed import Feed, new_id
@@ -354,17 +355,30 @@ class AsyncSession:
             await self._walker.attach()
         return self.capabilities.chunk_of(self._feed.next_number)
 
-    async def capture(self, folder: str | Path | None = None) -> Capture:
+    async def capture(
+        self, folder: str | Path | None = None, *, quality_gate: str = "off", min_consistency: float | None = None
+    ) -> Capture:
         """What has been recorded: every `steer` and `follow`, or everything if the session was opened with a folder.
 
         Args:
             folder: where it shall lie. Without one it stays where it is: in the folder given to `open`, or in a
                 temporary one that goes with the `Capture`.
+            quality_gate: leave out frames that contradict those around them: "strict", "normal" or "off".
+            min_consistency: how far a frame has to agree with them instead, [0, 1]: see `Capture.scores`.
 
         Raises:
-            CaptureError: nothing was recorded, or the folder is in use.
+            ValueError: a gate is none.
+            CaptureError: nothing was recorded, the folder is in use, or the walk has no depth to be judged by.
         """
-        return await self._recording.capture(folder)
+        if quality_gate not in GATES:
+            raise ValueError(f"quality_gate must be one of {', '.join(GATES)}, got {quality_gate!r}")
+        if min_consistency is not None and not 0 <= min_consistency <= 1:
+            raise ValueError(f"min_consistency must be in [0, 1], got {min_consistency}")
+        capture = await self._recording.capture(folder)
+        least = max(GATES[quality_gate], min_consistency or 0.0)
+        if least:
+            await asyncio.to_thread(capture.leave_out_below, least)
+        return capture
 
     async def close(self) -> None:
         """End the session on the server and free what it holds here; recorded captures stay."""

@@ -156,7 +156,7 @@ def from_dict(entry: object, *, default_name: str) -> Shot:
     """
     if not isinstance(entry, Mapping):
         raise ValueError(f"a shot must be a JSON object, got {type(entry).__name__}")
-    values = {_ALSO.get(name, name): value for name, value in entry.items()}
+    values = {_ALSO.get(str(name), str(name)): value for name, value in entry.items()}
     if len(values) < len(entry):
         raise ValueError(f"a shot says the same thing twice: {', '.join(sorted(entry))}")
     values.setdefault("name", default_name)

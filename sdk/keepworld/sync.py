@@ -339,9 +339,12 @@ class Session:
         """As `AsyncSession.branch`; ``with`` closes the branch."""
         return Session(self._loop.run(self._session.branch(at, record=record, progress=progress)), self._loop)
 
-    def capture(self, folder: str | Path | None = None) -> Capture:
+    def capture(
+        self, folder: str | Path | None = None, *, quality_gate: str = "off", min_consistency: float | None = None
+    ) -> Capture:
         """As `AsyncSession.capture`."""
-        return self._loop.run(self._session.capture(folder))
+        capturing = self._session.capture(folder, quality_gate=quality_gate, min_consistency=min_consistency)
+        return self._loop.run(capturing)
 
     def close(self) -> None:
         """As `AsyncSession.close`."""
