@@ -37,7 +37,11 @@ def compose(
         title=about.prompt or "A walk",
         summary=(
             f"{len(capture)} frames of {about.width} x {about.height} at {about.fps:g} a second, {length:.1f} {unit} of way, "
-            f"drawn by {about.family} {about.version}, seed {about.seed}."
+            + (
+                f"from a {about.version}."
+                if about.family == "pictures"
+                else f"drawn by {about.family} {about.version}, seed {about.seed}."
+            )
         ),
         tiles=_tiles(content, unit),
         comparisons=_comparisons(scenes, heldout),

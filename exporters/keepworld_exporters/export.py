@@ -24,10 +24,11 @@ from keepworld_exporters.revisit import find_revisit
 from keepworld_exporters.scene import Mesh, Scene
 from keepworld_exporters.stages import fuse
 from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
+from keepworld_exporters.stages.moving import without_moving
 from keepworld_exporters.stages.paint import vertex_normals
 from keepworld_exporters.stages.points import gather_points
 from keepworld_exporters.stages.predicted import KINDS, Kind
-from keepworld_exporters.stages.select import evenly, select
+from keepworld_exporters.stages.select import cover, evenly, select
 from keepworld_exporters.stages.sky import sky_shell
 from keepworld_exporters.stages.sources import DepthSource
 from keepworld_exporters.stages.splats import join, splats_from_cloud
@@ -128,8 +129,10 @@ def export(
         )
         selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
         truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and wanted - {"splats"} else None
+        if source is not None and wanted and selection.used[0].labels() is None:
+            source = without_moving(selection.used, source, typical=typical)
     if reach:
-        selection = replace(selection, used=tuple(evenly(selection.used, MAX_FOUND)))
+        selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
         with clock.stage("depth", len(selection.used)) as step:
             source = find_depth(selection.used, reach, on_view=step)
     about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)

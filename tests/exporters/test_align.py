@@ -157,6 +157,18 @@ def test_a_frame_of_another_place_does_not_pass_the_gate(walk, tmp_path):
     assert len(numbers) >= 15
 
 
+def test_cameras_that_are_all_wrong_are_told_of_and_refused_when_strict(walk, tmp_path):
+    """Each frame with the camera of another: nothing lies where they say."""
+    given = as_given(walk, tmp_path / "given", walk.c2ws[np.random.default_rng(1).permutation(16)])
+    with prepared(given.folder, Wanted(refine="off"), quiet) as ready:
+        assert "not of one place" in str(ready.told["consistency_note"]) and len(ready.capture.frames) == 16
+    with (
+        pytest.raises(ExportError, match="--quality normal"),
+        prepared(given.folder, Wanted(refine="off", quality="strict"), quiet),
+    ):
+        pass
+
+
 def test_scores_are_shares_and_what_cannot_be_judged_passes_all_but_strict():
     errors = {(0, 1): np.r_[np.zeros(60), np.full(40, 50.0)], (1, 2): np.full(100, 50.0)}
     scores = consistency(errors, 4, 500)

@@ -81,6 +81,18 @@ def numbered(path: Path, folder: Path, *, count: int) -> tuple[list[Still], floa
     return kept, rate
 
 
+def near(path: Path, folder: Path, times: NDArray[np.float64], *, within: float) -> tuple[list[Still], float]:
+    """Write the frames of a film that lie within so many seconds of any of some times [N]."""
+    _, rate = _measure(path)
+    kept = []
+    for number, time_s, image in _decode(path):
+        if np.abs(times - time_s).min() < within:
+            kept.append(_write((0.0, number, time_s, image), folder))
+    if not kept:
+        raise ExportError(f"{path} has no frame at any of the {len(times)} cameras' times")
+    return kept, rate
+
+
 def _write(still: tuple[float, int, float, NDArray[np.uint8]], folder: Path) -> Still:
     _, number, time_s, image = still
     path = folder / f"{number:06d}.png"

@@ -26,8 +26,13 @@ from keepworld_exporters.stages.quality import LEVELS, consistency, passes
 from keepworld_exporters.stages.scale import Mark, place_of, scale_between
 
 EXACT = (PoseSource.RENDERED, PoseSource.REFINED)  # cameras that nothing can be learned of from the pictures
-AGREES = 7e-4  # of the picture's width: features nearer than this to where given cameras say leave these as they are
+AGREES_PX, AGREES = (
+    0.1,
+    6e-4,
+)  # pixels, and of the width: features no further off than both leave given cameras as they are
+BETTER = 0.95  # of the given cameras' error: what refined ones must come below to be taken instead
 MIN_KEPT = 2
+MIN_SHARE = 0.2  # of the frames that must agree for the others to be left out
 PART = 0.3  # of the whole export's progress
 Tell = Callable[[Progress], None]
 
@@ -144,7 +149,7 @@ def _refined(
     given = capture.c2ws
     before = align.disagreement(capture.frames, given, matches)
     told["camera_error_px"] = round(before, 3) if np.isfinite(before) else None
-    enough = AGREES * capture.provenance.width
+    enough = AGREES_PX + AGREES * capture.provenance.width
     if wanted.refine == "off" or (wanted.refine == "auto" and before <= enough):
         told["cameras"] = f"as {capture.provenance.pose_source}" + (
             "" if wanted.refine == "off" else ": they fit their pictures"
@@ -159,7 +164,7 @@ def _refined(
         return None
     after = align.disagreement(capture.frames, found.c2ws, matches)
     told["camera_error_px_refined"] = round(after, 3)
-    if not after < before:
+    if not after < BETTER * before:
         told["cameras"] = f"as {capture.provenance.pose_source}: they fit their pictures no worse than refined ones"
         return None
     told["cameras"] = f"refined from {capture.provenance.pose_source}, {int(found.moved.sum())} of {len(given)} frames"
@@ -175,12 +180,16 @@ def _gated(capture: Capture, matches: Matches, quality: str, told: dict[str, obj
     kept = passes(scores, quality)
     known = scores[np.isfinite(scores)]
     told["consistency"] = round(float(np.median(known)), 3) if known.size else None
-    told["frames_left_out"] = [frame.number for frame, good in zip(capture.frames, kept, strict=True) if not good]
-    if kept.sum() < max(MIN_KEPT, 0.2 * len(kept)):
-        raise ExportError(
-            f"only {int(kept.sum())} of {len(kept)} frames agree with each other and their cameras (--quality {quality}): the "
-            "cameras are wrong, or the pictures are not of one place; --quality off exports them all the same"
+    if kept.sum() < max(MIN_KEPT, MIN_SHARE * len(kept)):
+        few = (
+            f"only {int(kept.sum())} of {len(kept)} frames agree with each other and their cameras: "
+            "the cameras are wrong, or the pictures are not of one place"
         )
+        if quality == "strict":
+            raise ExportError(f"{few}; --quality normal exports them all the same")
+        told["consistency_note"] = f"{few}; none was left out"
+        return
+    told["frames_left_out"] = [frame.number for frame, good in zip(capture.frames, kept, strict=True) if not good]
     capture.frames = [frame for frame, good in zip(capture.frames, kept, strict=True) if good]
     capture.__dict__.pop("c2ws", None)
 

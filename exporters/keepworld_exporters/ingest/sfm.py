@@ -25,8 +25,8 @@ from keepworld_exporters.stages.ground import level, up_axis
 
 TYPICAL = 3.0
 MAX_SIDE = 1600  # pixels; features of larger pictures are found in them made smaller
-ALL_PAIRS = 70  # pictures, up to which each is compared with each
-NEXT, EVERY = 12, 6  # of a film: how many frames on it is compared, and every how many-th with all others like it
+ALL_PAIRS, ALL_PAIRS_LOOSE = 70, 150  # pictures, up to which each is compared with each: of a film, and of a folder
+NEXT, EVERY = 12, 6  # beyond that: how many pictures on one is compared, and every how many-th with all like it
 MIN_PHOTOS = 3
 
 
@@ -86,7 +86,7 @@ def _write(photo: Photo, path: Path) -> str:
 
 
 def _pairs(count: int, in_order: bool) -> list[tuple[int, int]]:
-    if not in_order or count <= ALL_PAIRS:
+    if count <= (ALL_PAIRS if in_order else ALL_PAIRS_LOOSE):
         return list(itertools.combinations(range(count), 2))
     near = {(i, j) for i in range(count) for j in range(i + 1, min(count, i + 1 + NEXT))}
     return sorted(near | set(itertools.combinations(range(0, count, EVERY), 2)))

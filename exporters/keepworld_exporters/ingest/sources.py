@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from keepworld.camera import PoseSource, Units
 from keepworld.errors import ExportError
 
@@ -90,13 +91,14 @@ def read(source: Path, asked: Asked, work: Path, *, on_step: Callable[[], None])
 def _from_film(source: Path, asked: Asked, work: Path, on_step: Callable[[], None]) -> Sequence:
     frames = work / "film"
     frames.mkdir()
-    waypoints = path.read(asked.cameras) if asked.cameras else None
-    timed = waypoints is not None and all(point.time_s is not None for point in waypoints)
-    if waypoints is not None and not timed:
-        found, rate = film.numbered(source, frames, count=len(waypoints))
+    waypoints = path.read(asked.cameras) if asked.cameras else []
+    times = [point.time_s for point in waypoints if point.time_s is not None]
+    if not waypoints:
+        found, rate = film.stills(source, frames, limit=MAX_STILLS, on_still=on_step)
+    elif len(times) == len(waypoints):
+        found, rate = film.near(source, frames, np.array(times), within=path.FURTHEST_S)
     else:
-        limit = MAX_STILLS if waypoints is None else film.MAX_FRAMES
-        found, rate = film.stills(source, frames, limit=limit, on_still=on_step)
+        found, rate = film.numbered(source, frames, count=len(waypoints))
     photos = tuple(
         pictures.photo_at(still.path, k, fov=_radians(asked.fov), time_s=still.time_s) for k, still in enumerate(found)
     )

@@ -17,7 +17,7 @@ COMMANDS = {
     "serve": "run the server that worlds are streamed from",
     "capture": "walk through a world as described in words and keep every frame with its camera",
     "run": "make the captures described in a file of shots",
-    "export": "turn a capture into splats, a mesh, a point cloud, a video and a report",
+    "export": "turn a capture, or pictures from elsewhere, into splats, a mesh, points, a video and a report",
     "convert": "turn one file of a scene into another, for the program it is going to",
     "replay": "make a kept walk again, and compare every frame with what it was",
     "truth": "write the true surface of a captured world, for measuring exports against",

@@ -1,4 +1,4 @@
-"""``keepworld export``: Export a capture."""
+"""``keepworld export``: Export a capture, or pictures from elsewhere."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from keepworld.cli.forward import become
 
 
 def main(arguments: list[str]) -> int:
-    """Export a capture with the arguments of ``python -m keepworld_exporters``."""
+    """Export with the arguments of ``python -m keepworld_exporters``."""
     become("keepworld_exporters", arguments, extra="export")
