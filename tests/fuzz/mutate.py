@@ -52,6 +52,9 @@ _DEPTH = 5
 # Messages that are fine, so that what is wrong with one field is not hidden by the others.
 LIKELY = {
     "keepworld.v1.CreateSessionRequest": world_service_pb2.CreateSessionRequest(family="gradient", seed=7, mode="fly"),
+    "keepworld.v1.BeginUploadRequest": asset_service_pb2.BeginUploadRequest(
+        header=asset_service_pb2.AssetHeader(kind=asset_service_pb2.ASSET_KIND_CLIP, frames=3)
+    ),
     "keepworld.v1.UploadAssetRequest": asset_service_pb2.UploadAssetRequest(
         header=asset_service_pb2.AssetHeader(kind=asset_service_pb2.ASSET_KIND_IMAGE, frames=1, width=64, height=48)
     ),
