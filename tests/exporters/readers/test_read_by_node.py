@@ -62,6 +62,24 @@ def test_splat_transform_reads_the_splats_as_we_do(suffix, bands, tmp_path):
         np.testing.assert_allclose(theirs.shN[:, : ours.shN.shape[1]], ours.shN, atol=4 / 256 + 1e-5)
 
 
+@pytest.mark.parametrize("bands", [0, 3, 8, 15])
+@pytest.mark.parametrize("suffix", [".spz", ".v4.spz"])
+def test_niantics_own_library_reads_spz_as_we_do(suffix, bands, tmp_path):
+    splats = replace(some_splats(300, bands), antialiased=True)
+    (tmp_path / f"x{suffix}").write_bytes(FORMATS[suffix].write(splats, ABOUT))
+    told = json.loads(run("spz_read.mjs", tmp_path / f"x{suffix}").splitlines()[-1])
+    ours = FORMATS[suffix].read((tmp_path / f"x{suffix}").read_bytes())
+    assert told["antialiased"] and told["numPoints"] == 300 and told["shDegree"] == [0, 3, 8, 15].index(bands)
+    np.testing.assert_allclose(np.reshape(told["positions"], (-1, 3)), ours.means, atol=1e-6)
+    np.testing.assert_allclose(
+        np.abs((np.reshape(told["rotations"], (-1, 4))[:, [3, 0, 1, 2]] * ours.quats).sum(1)), 1, atol=1e-4
+    )
+    np.testing.assert_allclose(np.reshape(told["scales"], (-1, 3)), np.log(ours.scales), atol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-np.array(told["alphas"]))), ours.opacities, atol=1e-4)
+    np.testing.assert_allclose(np.reshape(told["colors"], (-1, 3)), ours.sh0, atol=1e-5)
+    np.testing.assert_allclose(np.reshape(told["sh"], (300, bands, 3)), ours.shN, atol=1e-6)
+
+
 @pytest.mark.parametrize("suffix", [".compressed.ply", ".sog", ".spz", ".glb"])
 def test_we_read_what_splat_transform_writes(suffix, tmp_path):
     splats = some_splats(300, 8)
