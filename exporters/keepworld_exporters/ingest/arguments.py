@@ -18,7 +18,7 @@ SOURCES = """\
 SOURCE is any of these; which one it is, is found out:
 
   a capture                    as `keepworld capture` makes them
-  a nerfstudio data set        a folder with transforms.json, or that file: every lens, masks, depth, applied_transform
+  a nerfstudio data set        a folder with transforms.json, or that file: lenses, masks, depth, applied_transform
   a COLMAP model               a folder with cameras and images, .bin or .txt, itself or in sparse/0; pictures in images/
   pictures, or a video         with --cameras FILE; without, the cameras are found from the pictures (minutes)
 

@@ -1,5 +1,6 @@
 """Data sets of other programs become captures with the same cameras and pictures."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ from keepworld import png
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w, quat_from_rotation
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
-from keepworld_exporters.formats import camera_json
+from keepworld_exporters.__main__ import main
+from keepworld_exporters.formats import camera_json, decode
 from keepworld_exporters.ingest.lens import Bend, Lens
 from keepworld_exporters.scene import Shot, Views
 from keepworld_exporters.video import write_video
@@ -285,3 +287,22 @@ def test_what_is_written_is_a_capture(walk, tmp_path):
     got = Capture(opened(tmp_path / "set", tmp_path).folder)
     assert got.provenance.family == "pictures" and got.provenance.version == "nerfstudio dataset"
     assert got.provenance.prompt == "set"
+
+
+def test_the_command_exports_a_data_set_and_its_files_say_what_was_done(walk, tmp_path, capsys):
+    shutil.copytree(walk.folder, tmp_path / "copy")
+    (tmp_path / "copy/capture.json").unlink()
+    flags = ["--units", "metres", "--max-side", "0", "--json", "--progress", "json"]
+    assert main([str(tmp_path / "copy"), str(tmp_path / "x.points.ply"), *flags]) == 0
+    told = capsys.readouterr()
+    shares = [json.loads(line)["share"] for line in told.err.splitlines() if line.startswith("{")]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    manifest = json.loads(told.out.splitlines()[-1])["manifest"]
+    assert manifest["source"] == "nerfstudio dataset" and manifest["units"] == "metres" and "fit" in manifest["cameras"]
+    positions = decode((tmp_path / "x.points.ply").read_bytes(), ".points.ply").positions
+    # The wall, the ground and the ball, where they were.
+    off = np.min([
+        np.abs(positions[:, 2] - 3.0), np.abs(positions[:, 1] - 1.0),
+        np.abs(np.linalg.norm(positions - [-0.1, 0, 2], axis=1) - 0.5),
+    ], axis=0)  # fmt: skip
+    assert np.quantile(off, 0.95) < 0.03
