@@ -99,6 +99,15 @@ def convert(
     return path, told
 
 
+def read_scene(source: Path) -> Scene:
+    """Read a file of a scene into the session's frame, in the axes that its manifest or its format says it is in.
+
+    Raises:
+        ExportError: it is none, damaged or too large.
+    """
+    return _read(source, None, _manifest_of(source))[0]
+
+
 def _read(source: Path, axes: str | None, about: Mapping[str, object]) -> tuple[Scene, str]:
     if source.stat().st_size > MAX_BYTES:
         raise ExportError(f"{source} has {source.stat().st_size} bytes; at most {MAX_BYTES} are read")

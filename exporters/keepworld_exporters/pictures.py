@@ -19,17 +19,17 @@ BACKGROUND = np.array([206, 214, 224], np.uint8)
 JPEG_QUALITY = 85
 
 
-def draw(scene: Scene, camera: Camera) -> NDArray[np.uint8]:
+def draw(scene: Scene, camera: Camera, *, background: NDArray[np.uint8] = BACKGROUND) -> NDArray[np.uint8]:
     """A picture [H, W, 3] of any kind of scene as a camera sees it."""
     viewmat, K, width, height = camera.viewmat, camera.K, camera.width, camera.height
     match scene:
         case Splats():
             seen = render_splats(scene, viewmat, K, width, height)
-            return to_bytes(seen.image + (1 - seen.alpha[..., None]) * (BACKGROUND / np.float32(255)))
+            return to_bytes(seen.image + (1 - seen.alpha[..., None]) * (background / np.float32(255)))
         case Mesh():
-            return render_mesh(scene, viewmat, K, width, height, background=BACKGROUND)[0]
+            return render_mesh(scene, viewmat, K, width, height, background=background)[0]
         case Points():
-            return render_points(scene, viewmat, K, width, height, background=BACKGROUND)
+            return render_points(scene, viewmat, K, width, height, background=background)
 
 
 def overlook(places: NDArray[np.floating], forward: NDArray[np.float64], *, width: int, height: int) -> Camera:

@@ -167,6 +167,20 @@ class AsyncSession:
                 if isinstance(item, Frame):
                     yield item
 
+    async def live(
+        self,
+        controls: Hands | None = None,
+        *,
+        encoding: str = "raw",
+        depth: bool = False,
+        pace: str = "realtime",
+    ) -> AsyncGenerator[Frame | Chunk, None]:
+        """Walk for a display: each frame as soon as it is here, and behind the last of a chunk the chunk."""
+        settings = self._walker.settings(encoding, depth=depth, pace=pace, only_scripted=False)
+        async with contextlib.aclosing(self._walker.live(controls, settings)) as items:
+            async for item in items:
+                yield item
+
     async def steer(self, script: str | Script, *, depth: bool = True, pace: str = "fast") -> Walk:
         """Walk a script to its end, recording it for `capture`.
 

@@ -286,6 +286,12 @@ class Session:
         """As `AsyncSession.frames`. An input is asked on the background thread."""
         return self._loop.iterate(self._session.frames(controls, encoding=encoding, depth=depth, pace=pace))
 
+    def live(
+        self, controls: Hands | None = None, *, encoding: str = "raw", depth: bool = False, pace: str = "realtime"
+    ) -> Iterator[Frame | Chunk]:
+        """As `AsyncSession.live`. An input is asked on the background thread."""
+        return self._loop.iterate(self._session.live(controls, encoding=encoding, depth=depth, pace=pace))
+
     def steer(self, script: str | Script, *, depth: bool = True, pace: str = "fast") -> Walk:
         """As `AsyncSession.steer`."""
         return self._loop.run(self._session.steer(script, depth=depth, pace=pace))

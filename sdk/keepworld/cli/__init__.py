@@ -15,9 +15,11 @@ OK, FAILED, USAGE, UNAVAILABLE, FULL, INTERRUPTED = 0, 1, 2, 3, 4, 130
 COMMANDS = {
     "demo": "walk a world and keep it, start to finish, in about three minutes",
     "serve": "run the server that worlds are streamed from",
+    "play": "walk worlds in a browser: prompt, walk, events, undo, and keep what you saw",
     "capture": "walk through a world as described in words and keep every frame with its camera",
     "run": "make the captures described in a file of shots",
     "export": "turn a capture, or pictures from elsewhere, into splats, a mesh, points, a video and a report",
+    "view": "look at splats, meshes, points, cameras and captures, in a browser or as a picture",
     "convert": "turn one file of a scene into another, for the program it is going to",
     "replay": "make a kept walk again, and compare every frame with what it was",
     "truth": "write the true surface of a captured world, for measuring exports against",
@@ -32,6 +34,7 @@ COMMANDS = {
 EPILOG = """\
 start here:
   keepworld demo                                            everything once, into ./demo
+  keepworld play                                            the same by hand, in a browser
   keepworld capture abbey --prompt "mossy ruined abbey, morning fog" --walk "forward 6s, look left 90deg"
   keepworld export abbey abbey-3d                           abbey-3d/scene.splat.ply, scene.glb, report.html …
 

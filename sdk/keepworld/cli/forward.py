@@ -26,6 +26,7 @@ def check_installed(module: str, *, extra: str) -> None:
     needed = {
         "runtime": ("embreex", "numba", "grpc_health", "PIL", "prometheus_client"),
         "neural": ("torch", "diffusers", "transformers", "safetensors"),
+        "play": ("aiohttp",),
         "export": ("open3d", "av", "scipy", "fast_simplification"),
     }
     missing = [name for name in needed[extra] if importlib.util.find_spec(name) is None]

@@ -1,0 +1,1 @@
+"""The browser studio: ``keepworld play`` and ``keepworld view``. Needs the extra `play`."""

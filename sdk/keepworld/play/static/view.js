@@ -1,0 +1,1 @@
+import{a as o,f as t,g as i}from"./part-6JZ6NTYV.js";document.addEventListener("keydown",e=>{i(e)&&e.preventDefault()});var n=await t("/view/index.json",e=>`/view/${e}`);o("step-back").onclick=()=>n?.step(-1);o("step-on").onclick=()=>n?.step(1);o("view").focus();
