@@ -79,7 +79,9 @@ class Bridge:
 
     async def _talk(self, request: web.Request) -> web.StreamResponse:
         studio = self._studio(request)
-        socket = web.WebSocketResponse(heartbeat=_PING_S, timeout=_CLOSE_S, max_msg_size=messages.MAX_BYTES, compress=False)
+        socket = web.WebSocketResponse(
+            heartbeat=_PING_S, timeout=_CLOSE_S, max_msg_size=messages.MAX_BYTES, compress=False
+        )
         await socket.prepare(request)
         page = _Socket(socket)
         self._sockets.add(socket)

@@ -42,7 +42,7 @@ def angles(c2w: NDArray[np.float64]) -> tuple[float, float, float]:
     yaw = math.atan2(float(ahead[0]), float(ahead[2]))
     pitch = math.asin(max(-1.0, min(1.0, -float(ahead[1]))))
     level = np.array([math.cos(yaw), 0.0, -math.sin(yaw)])
-    roll = math.atan2(float(right[1]), float(right @ level))
+    roll = math.atan2(float(right @ np.cross(ahead, level)), float(right @ level))
     return yaw, pitch, roll
 
 

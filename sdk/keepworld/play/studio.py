@@ -13,7 +13,7 @@ from typing import Protocol
 
 from keepworld.capabilities import Snapshot
 from keepworld.client import AsyncClient
-from keepworld.errors import CapacityError, KeepworldError, NotFoundError, SessionLostError
+from keepworld.errors import CapacityError, InvalidRequestError, KeepworldError, NotFoundError, SessionLostError
 from keepworld.frames import Chunk, Frame
 from keepworld.play import packing
 from keepworld.play.hands import Hands
@@ -72,6 +72,7 @@ class Studio:
         self._walk: asyncio.Task[None] | None = None
         self._is_ending = False
         self._is_paused = False
+        self._is_away = False  # paused because nobody looks: whoever comes back goes on
         self._snapshots: dict[str, Kept] = {}
         self._keep: asyncio.Task[None] | None = None
         self._told_of_keep: Mapping[str, object] | None = None
@@ -89,6 +90,8 @@ class Studio:
             with contextlib.suppress(ConnectionError):
                 await before.tell({"is": "elsewhere"})
         async with self._doing:
+            if self._is_away:
+                self._is_paused = self._is_away = False
             told = packing.server(await self._client.capabilities())
             await page.tell({"is": "server", **told, "keeps": self._keeper.offers()})
             await self._tell_world()
@@ -142,8 +145,6 @@ class Studio:
                     await _COMMANDS[message.do](self, message)
             else:
                 raise ValueError(f"nothing here does {message.do!r}")
-        except CapacityError as error:
-            await self._tell({"is": "wrong", "about": message.do, "text": f"The server is full: {error}"})
         except (KeepworldError, ValueError, OSError) as error:
             await self._tell({"is": "wrong", "about": message.do, "text": str(error)})
 
@@ -207,9 +208,9 @@ class Studio:
         try:
             yield
         finally:
+            await self._tell_world()  # first: the frames that follow are of this world
             if not self._is_paused:
                 self._go()
-            await self._tell_world()
 
     async def _stream(self, line: Line) -> None:
         try:
@@ -217,6 +218,11 @@ class Studio:
                 await line.session.undo(0)
             line.is_stale = True
             try:
+                await self._run(line, "realtime")
+            except InvalidRequestError:
+                if self._encoding == "jpeg":
+                    raise
+                self._encoding = "jpeg"  # a server without a video encoder
                 await self._run(line, "realtime")
             except CapacityError as error:
                 await self._tell({"is": "slow", "text": f"Not in real time, but as fast as the server can: {error}"})
@@ -297,9 +303,9 @@ class Studio:
             )
             self._switch(Line(id=next(self._ids), session=session, prompt=prompt))
 
-    async def _pause(self, _: Message) -> None:
+    async def _pause(self, message: Message) -> None:
         await self._halt()
-        self._is_paused = True
+        self._is_paused, self._is_away = True, message.truth("away")
         await self._tell_world()
 
     async def _go_on(self, _: Message) -> None:

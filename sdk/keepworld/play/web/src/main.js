@@ -137,7 +137,7 @@ function showWorld() {
 }
 
 function showShare(share) {
-  $("share").textContent = world.line ? `${Math.round(share * 100)} % seen from three sides or more` : "";
+  $("share").textContent = world.line ? `${Math.round(share * 100)} % seen from three sides` : "";
 }
 
 function veil(text, button = null, act = () => talk.send({ do: "go" })) {
@@ -239,7 +239,7 @@ document.addEventListener("pointerlockchange", () => document.pointerLockElement
 document.addEventListener("visibilitychange", () => {
   if (document.hidden && world.line && !world.paused) {
     hidden = true;
-    talk.send({ do: "pause" });
+    talk.send({ do: "pause", away: true });
   } else if (!document.hidden && hidden) {
     hidden = false;
     talk.send({ do: "go" });
@@ -255,7 +255,9 @@ $("event-form").onsubmit = (event) => {
   $("event").value = "";
   $("stage").focus();
 };
-$("event").onkeydown = (event) => event.code === "Escape" && $("stage").focus();
+$("event").onkeydown = (event) => {
+  if (event.code === "Escape") $("stage").focus();
+};
 $("pause").onclick = () => talk.send({ do: world.paused ? "go" : "pause" });
 $("undo").onclick = () => talk.send({ do: "undo", chunks: 1 });
 $("branch").onclick = () => talk.send({ do: "branch", at: timeline.notes.length });
@@ -277,4 +279,9 @@ showWorld();
 $("prompt").focus();
 
 // For those who measure: what the page has counted.
-window.keepworld = { stage, latency, hands, talk };
+window.keepworld = {
+  stage, latency, hands, talk, timeline, map,
+  get world() {
+    return world;
+  },
+};

@@ -85,7 +85,7 @@ export class Timeline {
       context.fillStyle = index === this.chosen ? "#7cc4ff" : isShared ? "#3a4250" : "#566274";
       context.fillRect(index * step, bottom - tall, Math.max(1, step - (step > 4 ? 2 : 0)), tall);
     });
-    if (this.line?.parent !== null && this.line?.start) this.flag(context, this.line.start * step, "#9aa6b6", "⑂", bottom);
+    if (this.line?.parent !== null && this.line?.start) this.flag(context, this.line.start * step, "#9aa6b6", "branch", bottom);
     for (const [first, last] of this.line?.takes ?? []) {
       context.fillStyle = "#ff7a7a";
       context.fillRect(first * step, bottom + 5, ((last ?? this.notes.length) - first) * step - 1, 4);
