@@ -134,9 +134,14 @@ def _through(shots: Sequence[Shot], number: int, size: tuple[int, int]) -> Camer
 
 
 def _overlook(shown: Sequence[Shown], width: int, height: int) -> Camera:
+    """A camera above everything: most of the scene, and the walk through it."""
     cameras = [shot.camera for each in shown for shot in each.shots]
     places = _places(shown)
     ahead = cameras[0].c2w[:3, 2] if cameras else np.array([0.0, 0.0, 1.0])
+    if cameras:
+        centres = np.array([camera.centre for camera in cameras])
+        times = -(-len(places) // (3 * len(centres)))  # a quarter of all: no quantile leaves them out
+        places = np.concatenate([places, np.repeat(centres, times, axis=0)])
     return overlook(places, ahead, width=width, height=height)
 
 
@@ -166,7 +171,7 @@ def _draw_path(picture: Image.Image, view: Camera, cameras: Sequence[Camera]) ->
     pen = ImageDraw.Draw(picture)
     _draw_lines(pen, view, np.array([camera.centre for camera in cameras]).reshape(-1, 3), _PATH_COLOUR, width=3)
     for camera in cameras[:: max(1, len(cameras) // 12)]:
-        corners = _frustum(camera, 0.06 * float(np.linalg.norm(view.centre - camera.centre)))
+        corners = _frustum(camera, 0.04 * float(np.linalg.norm(view.centre - camera.centre)))
         for corner in range(1, 5):
             _draw_lines(pen, view, corners[[0, corner]], _CAMERA_COLOUR, width=1)
         _draw_lines(pen, view, corners[[1, 2, 3, 4, 1]], _CAMERA_COLOUR, width=1)

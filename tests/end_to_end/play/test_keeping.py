@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,6 +74,10 @@ async def test_a_stretch_of_a_walk_becomes_files_while_the_walk_goes_on(address:
     assert shares[-1] > 0.8
 
 
+def is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
 async def test_a_keep_that_is_stopped_leaves_nothing(address: str, tmp_path: Path) -> None:
     begun = asyncio.Event()
 
@@ -97,4 +100,4 @@ async def test_a_keep_that_is_stopped_leaves_nothing(address: str, tmp_path: Pat
         with pytest.raises(asyncio.CancelledError):
             await keeping
         assert [info.id for info in await client.sessions.list()] == [session.id]
-    assert not os.listdir(tmp_path)
+    assert is_empty(tmp_path)

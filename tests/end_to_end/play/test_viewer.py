@@ -24,7 +24,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, letter_capture: Capture) -> 
     """The wall with the letter as splats, a mesh and points."""
     folder = tmp_path_factory.mktemp("letter-files")
     names = ("scene.splat.ply", "scene.glb", "scene.points.ply")
-    export(letter_capture, Plan(files=tuple(folder / name for name in names), holdout=0, voxel=0.02))
+    export(letter_capture, Plan(files=tuple(folder / name for name in names), holdout=0, voxel=0.03))
     return folder
 
 
