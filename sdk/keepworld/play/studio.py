@@ -5,42 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 from keepworld.capabilities import Snapshot
 from keepworld.client import AsyncClient
-from keepworld.errors import CapacityError, InvalidRequestError, KeepworldError, NotFoundError, SessionLostError
-from keepworld.frames import Chunk, Frame
+from keepworld.errors import KeepworldError
 from keepworld.play import packing
-from keepworld.play.hands import Hands
 from keepworld.play.keeping import Keeper, Wish
-from keepworld.play.line import Line, Note, cells_told
+from keepworld.play.line import Line, Note
 from keepworld.play.messages import Message
+from keepworld.play.walk import Page, Walk
 from keepworld.session import AsyncSession
 from keepworld.uploads import Clip
-
-logger = logging.getLogger(__name__)
 
 MAX_LINES = 6
 _MAX_SNAPSHOTS = 40
 _MAX_WAITING = 16  # commands
-_CHUNK_WITHIN_S = 4.0  # a walk is let end with its chunk for so long
-
-
-class Page(Protocol):
-    """Whoever shows the studio: a browser behind a WebSocket."""
-
-    async def tell(self, content: Mapping[str, object]) -> None:
-        """Send a message."""
-        ...
-
-    async def show(self, frame: bytes) -> None:
-        """Send a frame; waits while the page is behind."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +50,7 @@ class Studio:
         self._lines: dict[int, Line] = {}
         self._ids = itertools.count(1)
         self._current: Line | None = None
-        self._hands = Hands(())
-        self._walk: asyncio.Task[None] | None = None
-        self._is_ending = False
+        self._walk: Walk | None = None
         self._is_paused = False
         self._is_away = False  # paused because nobody looks: whoever comes back goes on
         self._snapshots: dict[str, Kept] = {}
@@ -105,7 +85,8 @@ class Studio:
         """The page has gone: the walk waits for the next one."""
         if self._page is page:
             self._page = None
-            self._hands.let_go()
+            if self._walk is not None:
+                self._walk.hands.let_go()
             async with self._doing:
                 if self._page is None:
                     await self._halt()
@@ -120,7 +101,9 @@ class Studio:
         """
         try:
             if message.do == "control":
-                self._hands.hold(*message.control())
+                control, serial = message.control()
+                if self._walk is not None:
+                    self._walk.hands.hold(control, serial)
             elif message.do == "ping":
                 await self._tell({"is": "pong", "at": message.text("at", 40)})
             elif len(self._tasks) >= _MAX_WAITING:
@@ -153,7 +136,8 @@ class Studio:
         self._page = None
         for task in (*self._tasks, self._keep):
             await _cancelled(task)
-        await _cancelled(self._walk)
+        if self._walk is not None:
+            await self._walk.end(at_once=True)
         for line in self._lines.values():
             with contextlib.suppress(KeepworldError):
                 await line.session.close()
@@ -174,32 +158,22 @@ class Studio:
                     {"id": key, "name": kept.snapshot.name, "line": kept.line.id, "chunks": kept.snapshot.chunks}
                     for key, kept in self._snapshots.items()
                 ],
-                "paused": self._is_paused,
+                "paused": self._is_paused or (self._walk is not None and self._walk.has_stopped),
             }
         )
 
     # The walk
 
     def _go(self) -> None:
-        """Walk on along the current line."""
-        line = self._current
-        if line is None or self._page is None:
-            return
-        self._is_ending = False
-        session = line.session
-        self._hands = Hands(session.capabilities.modes.get(session.mode, ()))
-        self._walk = asyncio.create_task(self._stream(line))
+        """Walk on along the current line, if somebody looks."""
+        if self._current is not None and self._page is not None:
+            self._walk = Walk(self._current, self._page, self._encoding)
 
     async def _halt(self) -> None:
         """Let the walk come to the end of its chunk, and stop there."""
-        walk, self._is_ending = self._walk, True
+        walk, self._walk = self._walk, None
         if walk is not None:
-            self._hands.let_go()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CHUNK_WITHIN_S):
-                    await asyncio.shield(walk)
-            await _cancelled(walk)
-        self._walk = None
+            await walk.end()
 
     @contextlib.asynccontextmanager
     async def _standing(self) -> AsyncIterator[None]:
@@ -211,69 +185,6 @@ class Studio:
             await self._tell_world()  # first: the frames that follow are of this world
             if not self._is_paused:
                 self._go()
-
-    async def _stream(self, line: Line) -> None:
-        try:
-            if line.is_stale:
-                await line.session.undo(0)
-            line.is_stale = True
-            try:
-                await self._run(line, "realtime")
-            except InvalidRequestError:
-                if self._encoding == "jpeg":
-                    raise
-                self._encoding = "jpeg"  # a server without a video encoder
-                await self._run(line, "realtime")
-            except CapacityError as error:
-                await self._tell({"is": "slow", "text": f"Not in real time, but as fast as the server can: {error}"})
-                await self._run(line, "pause")
-        except (NotFoundError, SessionLostError):
-            await self._stopped(f"The server has this world no more. Open it again with seed {line.session.seed}.")
-        except (KeepworldError, ValueError) as error:
-            await self._stopped(str(error))
-
-    async def _run(self, line: Line, pace: str) -> None:
-        """Walk until the walk is to end; out of realtime no faster than the world's own time."""
-        loop, due_s = asyncio.get_running_loop(), 0.0
-        stream = line.session.live(self._hands.read, encoding=self._encoding, pace=pace)
-        async with contextlib.aclosing(stream) as items:
-            async for item in items:
-                if isinstance(item, Frame):
-                    if pace != "realtime":
-                        await asyncio.sleep(due_s - loop.time())
-                        due_s = max(due_s, loop.time()) + 1 / line.session.capabilities.fps
-                    await self._show(item)
-                else:
-                    await self._end_chunk(line, item)
-                    if self._is_ending:
-                        return
-
-    async def _stopped(self, text: str) -> None:
-        logger.info("the walk stopped: %s", text)
-        self._is_paused = True
-        with contextlib.suppress(ConnectionError):
-            await self._tell({"is": "stopped", "text": text})
-
-    async def _show(self, frame: Frame) -> None:
-        if self._page is not None:
-            with contextlib.suppress(ConnectionError):
-                await self._page.show(packing.frame(frame))
-
-    async def _end_chunk(self, line: Line, chunk: Chunk) -> None:
-        note, cells = line.add(chunk)
-        steered = self._hands.steered(chunk)
-        told: dict[str, object] = {
-            "is": "chunk",
-            **note.told(),
-            "cells": cells_told(cells),
-            "share": line.coverage.share,
-            "draw": chunk.latency.draw_ms,
-            "control": chunk.latency.control_ms,
-        }
-        if steered is not None:
-            told["steered"] = [steered.serial, steered.frame, steered.inside_s * 1000]
-        with contextlib.suppress(ConnectionError):
-            await self._tell(told)
 
     # What the page asks for
 
