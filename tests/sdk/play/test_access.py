@@ -115,7 +115,7 @@ async def test_only_what_was_made_can_be_had(door: Door, path: str) -> None:
         assert b"root:" not in await answer.read()
 
 
-async def test_a_clip_that_lies_about_its_size_is_refused(door: Door) -> None:
+async def test_a_picture_that_is_too_large_is_refused(door: Door) -> None:
     await door.enter()
     async with door.client.post("/image", data=b"x" * (5 * 2**20), headers={"Origin": door.origin}) as answer:
         assert answer.status == 413
