@@ -55,7 +55,12 @@ def load(path: Path) -> Shown:
     if not path.exists():
         raise ExportError(f"there is no {path}")
     if path.is_dir() or path_suffix(path.name) in PATHS:
-        views = read_path(path)
+        try:
+            views = read_path(path)
+        except FileNotFoundError as error:
+            raise ExportError(
+                f"{path} holds no cameras: it is no capture, no COLMAP model, and has no transforms.json"
+            ) from error
         is_capture = (path / "capture.json").is_file()
         scene = cloud(Capture(path)) if is_capture else views.points
         return Shown(name=path.name, scene=scene, shots=views.shots)

@@ -36,7 +36,8 @@ def is_letter(image: np.ndarray, capture: Capture) -> bool:
     def lightness(place: tuple[float, float, float]) -> float:
         (u, v) = camera.project(np.array([place]))[0][:2]
         x, y = round((u - camera.width / 2) * zoom + width / 2), round(v * zoom)
-        return float(np.quantile(image[y - 2 : y + 3, x - 2 : x + 3], 0.8))  # between points there is none
+        around = height // 60  # between points there is nothing
+        return float(image[y - around : y + around + 1, x - around : x + around + 1].mean(-1).max())
 
     dark, light = ([lightness(place) for place in places] for places in (scenes.F_DARK_PLACES, scenes.F_LIGHT_PLACES))
     return max(dark) + 60 < min(light)
