@@ -215,7 +215,7 @@ def prepare(shown: Sequence[Shown], folder: Path) -> dict[str, object]:
         if each.scene is not None and not (has_scene and each.shots):
             kind, suffix = _WEB[type(each.scene)]
             file = f"{len(items)}{suffix}"
-            write_atomically(folder / file, formats.encode(each.scene, suffix, {}))
+            write_atomically(folder / file, formats.encode(each.scene, suffix, {}, convention="gltf"))
             items.append({"kind": kind, "name": each.name, "file": file, "count": _count(each.scene)})
         if each.shots:
             items.append({"kind": "cameras", "name": each.name, "count": len(each.shots), "cameras": _told(each.shots)})
