@@ -23,6 +23,7 @@ from keepworld import errors
 from keepworld.camera import CONVENTIONS
 from keepworld_runtime.engine.errors import RequestError
 from keepworld_runtime.families.diorama import event_words, vocabulary
+from keepworld_runtime.serving.exports.errors import OperationError
 from numpy.typing import NDArray
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -71,9 +72,10 @@ def server_errors() -> str:
     """Every reason that a server can give."""
     rows = []
     for error in sorted(_all_errors(), key=lambda error: error.reason):
-        kind = errors.kind_of(error.status, error.reason)
-        again = "yes" if kind.retryable else "no"
-        rows.append((f"`{error.reason}`", _first_line(error), f"`{kind.__name__}`", again, f"`{error.status}`"))
+        ends_a_call = not issubclass(error, OperationError)
+        kind = errors.kind_of(error.status, error.reason) if ends_a_call else errors.ExportError
+        again, status = "yes" if kind.retryable else "no", f"`{error.status}`" if ends_a_call else "–"
+        rows.append((f"`{error.reason}`", _first_line(error), f"`{kind.__name__}`", again, status))
     return table(("`code`", "what happened", "raised as", "worth a retry", "gRPC status"), rows)
 
 

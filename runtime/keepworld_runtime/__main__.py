@@ -142,6 +142,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--journal-blobs", metavar="URL", help="where what is big in it goes instead, such as s3://bucket/x"
     )
+    exports = parser.add_argument_group("exports on the server; they need keepworld[export]")
+    exports.add_argument(
+        "--exports",
+        type=Path,
+        metavar="DIR",
+        help="keep captures and exports there (in the journal's folder, or nowhere)",
+    )
+    for name, what, default in (
+        ("memory", "memory that one export may take", 8),
+        ("disk", "all captures and files together", 20),
+    ):
+        exports.add_argument(
+            f"--export-{name}-gb", dest=f"export.{'max' if name == 'disk' else name}_bytes", type=_gibibytes, metavar="GB",
+            help=f"{what} ({default})",
+        )  # fmt: skip
+    exports.add_argument(
+        "--export-kept-s",
+        dest="export.kept_s",
+        type=float,
+        metavar="S",
+        help="forget what came of one after so long (3600)",
+    )
+    exports.add_argument("--export-jobs", dest="export.max_running", type=int, metavar="N", help="exports at once (1)")
     learned = parser.add_argument_group("families with weights")
     learned.add_argument("--checkpoint", dest="options.checkpoint", type=Path, metavar="DIR", help="where they lie")
     learned.add_argument(
@@ -197,6 +220,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser
+
+
+def _gibibytes(text: str) -> int:
+    return int(float(text) * 2**30)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from keepworld_runtime.engine.group import Patience
 from keepworld_runtime.families import FAMILIES, PROCEDURAL, Chosen
 from keepworld_runtime.families.family import FamilyOptions
 from keepworld_runtime.logs import FORMATS as LOG_FORMATS
+from keepworld_runtime.serving.exports.limits import ExportLimits
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -41,9 +42,14 @@ class TlsFiles:
             raise ValueError("tls.client_ca needs tls.cert and tls.key beside it")
 
 
-_Table = Patience | FamilyOptions | TlsFiles
-_TABLES: Mapping[str, type[_Table]] = {"patience": Patience, "options": FamilyOptions, "tls": TlsFiles}
-_PATHS = ("checkpoint", "cert", "key", "client_ca", "keys", "journal")
+_Table = Patience | FamilyOptions | TlsFiles | ExportLimits
+_TABLES: Mapping[str, type[_Table]] = {
+    "patience": Patience,
+    "options": FamilyOptions,
+    "tls": TlsFiles,
+    "export": ExportLimits,
+}
+_PATHS = ("checkpoint", "cert", "key", "client_ca", "keys", "journal", "exports")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +73,9 @@ class ServerConfig:
         keys: the file of the keys that callers need; None: they need none.
         journal: the folder that all that happens is kept in, so that sessions outlive the server; None: they do not.
         journal_blobs: where what is big in it goes instead, as a URL that fsspec knows, such as s3://bucket/walks.
+        exports: the folder for captures and exports, so that they outlive the server; None: a folder in the journal's, or a
+            temporary one without it.
+        export: what exports may take.
         insecure: whether to listen beyond this machine although connections are not encrypted, or callers not known.
         chunk_floor_s: no chunk is given up before this.
         patience: how long a worker may take.
@@ -93,6 +102,8 @@ class ServerConfig:
     keys: Path | None = None
     journal: Path | None = None
     journal_blobs: str = ""
+    exports: Path | None = None
+    export: ExportLimits = field(default_factory=ExportLimits)
     insecure: bool = False
     chunk_floor_s: float = 20.0
     patience: Patience = field(default_factory=Patience)

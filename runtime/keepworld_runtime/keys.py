@@ -46,6 +46,7 @@ def _create(keys: KeyFile, options: argparse.Namespace) -> list[str]:
         max_session_s=options.session_s,
         draw_s=options.draw_s,
         upload_bytes=None if options.upload_mb is None else round(options.upload_mb * _MEGABYTE),
+        exports=options.exports,
     )
     lasts_s = None if options.days is None else options.days * _DAY_S
     _, shown = keys.create(options.tenant, options.scopes or (Scope.STREAM, Scope.EXPORT), allowance, lasts_s=lasts_s)
@@ -77,6 +78,7 @@ def _line(key: Key, now_s: float) -> str:
         ("s/session", allowance.max_session_s),
         ("s drawing/day", allowance.draw_s),
         ("bytes up/day", allowance.upload_bytes),
+        ("exports/day", allowance.exports),
     )
     limits = ", ".join(f"{value:g} {unit}" for unit, value in allowed if value is not None)
     return f"{key.id}  {key.tenant}  {','.join(sorted(key.scopes))}  {state}" + (f"  {limits}" if limits else "")
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--session-s", type=float, help="seconds after which a session is ended (never)")
     create.add_argument("--draw-s", type=float, help="seconds of drawing a day (no limit)")
     create.add_argument("--upload-mb", type=float, help="megabytes uploaded a day (no limit)")
+    create.add_argument("--exports", type=int, help="exports begun a day (no limit)")
     listing = commands.add_parser("list", help="every key there has been, without its secret")
     revoke = commands.add_parser("revoke", help="make a key worthless from now on")
     revoke.add_argument("id", help="as `list` prints it")

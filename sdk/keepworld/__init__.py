@@ -32,13 +32,16 @@ from keepworld.errors import (
     WorkerError,
 )
 from keepworld.export import Exported
+from keepworld.exports import AsyncExport
 from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
 from keepworld.motion import Control
 from keepworld.patience import Retry
 from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
+from keepworld.sync_exports import Export
 from keepworld.timeline import PlannedEvent, Timeline
 from keepworld.uploads import Clip
+from keepworld.wire_export import ExportStatus
 
 __version__ = "0.1.0"
 
@@ -46,6 +49,7 @@ __all__ = [
     "CONVENTIONS",
     "AccessError",
     "AsyncClient",
+    "AsyncExport",
     "AsyncSession",
     "BrokenChunkError",
     "Camera",
@@ -57,7 +61,9 @@ __all__ = [
     "Client",
     "Clip",
     "Control",
+    "Export",
     "ExportError",
+    "ExportStatus",
     "Exported",
     "FamilyCapabilities",
     "FencedError",

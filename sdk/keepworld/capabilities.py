@@ -115,13 +115,35 @@ _PUBLISHED_AS = {"worldplay-1.5": "worldplay-8b", "hy-world-1.5": "worldplay-8b"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportLimits:
+    """What a server takes of exports at most.
+
+    Attributes:
+        max_operations: captures and exports that are kept, together.
+        max_bytes: of all their files.
+        kept_s: how long what came of one is kept.
+        max_files: of one export.
+    """
+
+    max_operations: int
+    max_bytes: int
+    kept_s: float
+    max_files: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """What a server can do: its version, its families, its limits, and how pictures can travel (see `Session.stream`)."""
+    """What a server can do: its version, its families, its limits, how pictures can travel (see `Session.stream`), and exports.
+
+    Attributes:
+        exports: what a server takes of exports; None: it makes none.
+    """
 
     server_version: str
     families: tuple[FamilyCapabilities, ...]
     limits: Limits
     encodings: tuple[str, ...]
+    exports: ExportLimits | None
 
     def family(self, name: str) -> FamilyCapabilities:
         """Look a family up by its name, or by the one that its model was published under.

@@ -9,6 +9,7 @@ from typing import Self
 from keepworld import journals, wire_world
 from keepworld.capabilities import Capabilities, FamilyCapabilities, Snapshot
 from keepworld.credentials import Address, Credentials
+from keepworld.exports import AsyncExports
 from keepworld.host import Host
 from keepworld.patience import DEFAULT_RETRY, Retry
 from keepworld.sessions import AsyncSessions, Opening
@@ -34,6 +35,7 @@ class AsyncClient:
 
     Attributes:
         sessions: opens worlds and lists them.
+        exports: has what was walked made into 3D files on the server.
 
     Raises:
         ValueError: the address is not one, or what is shown and trusted does not go with it.
@@ -68,6 +70,7 @@ class AsyncClient:
             where, credentials, deadline_s=deadline_s, resume_s=resume_s, retries=retries, progress=progress
         )
         self.sessions = AsyncSessions(self._host)
+        self.exports = AsyncExports(self._host)
 
     async def __aenter__(self) -> Self:
         await self._host.connected()

@@ -13,6 +13,7 @@ from keepworld.credentials import Address, Credentials
 from keepworld.errors import UnavailableError, from_grpc
 from keepworld.patience import LONGEST_PAUSE_S, Retry, pause_s
 from keepworld.v1.asset_service_pb2_grpc import AssetServiceStub
+from keepworld.v1.export_service_pb2_grpc import ExportServiceStub
 from keepworld.v1.world_service_pb2_grpc import WorldServiceStub
 
 Answered = TypeVar("Answered", bound=Message)
@@ -41,7 +42,7 @@ class Connection:
         retries: how many attempts.
 
     Attributes:
-        worlds, assets: the services; others after `renew`.
+        worlds, assets, exports: the services; others after `renew`.
         deadline_s: as given.
     """
 
@@ -57,6 +58,7 @@ class Connection:
         carried = self._credentials.carried_by(self._channel)
         self.worlds = WorldServiceStub(carried)
         self.assets = AssetServiceStub(carried)
+        self.exports = ExportServiceStub(carried)
 
     async def renew(self, worlds: WorldServiceStub) -> None:
         """Replace the channel that `worlds` is of, if that has not been done: nothing comes over it any more."""

@@ -17,6 +17,7 @@ from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionI
 from keepworld.capture import GATES, Capture
 from keepworld.connection import Connection
 from keepworld.errors import NotFoundError, UnavailableError
+from keepworld.exports import AsyncExport, start
 from keepworld.feed import Feed, new_id
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.host import Host
@@ -25,8 +26,9 @@ from keepworld.progress import WalkProgress
 from keepworld.recording import Recording, provenance_of
 from keepworld.tickets import Ticket
 from keepworld.timeline import Happening, PlannedEvent
-from keepworld.v1 import world_service_pb2
+from keepworld.v1 import export_service_pb2, world_service_pb2
 from keepworld.walker import Hands, Walker
+from keepworld.wire_export import ServerExportOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -393,6 +395,38 @@ class AsyncSession:
         if least:
             await asyncio.to_thread(capture.leave_out_below, least)
         return capture
+
+    async def start_export(
+        self,
+        *files: str,
+        preset: str = "preview",
+        profile: str = "",
+        holdout: int | None = None,
+        voxel: float | None = None,
+        max_depth: float | None = None,
+        texture: int = 0,
+    ) -> AsyncExport:
+        """Have all that was walked up to now made into 3D files on the server: nothing need have been recorded here.
+
+        The server draws the walk again, then its exporters run; both go on when the session or this program ends.
+
+        Args:
+            files: names whose suffixes say what they become, as in "abbey.splat.ply", "abbey.glb"; none: the usual set.
+                A report comes with them.
+            preset: work put into splats: "preview", "standard" or "final".
+            profile: the program that files are for, as in "unity"; "": none.
+            holdout, voxel, max_depth, texture: see `keepworld.wire_export.ServerExportOptions`.
+
+        Raises:
+            InvalidRequestError: an argument is wrong; says which.
+            CapacityError: the server has no room for it, or this key may have no more.
+            ServerError: the server has no exporters, or no chunk is whole yet.
+        """
+        source = export_service_pb2.CreateCaptureRequest(session_id=self.id, token=self._opened.token)
+        options = ServerExportOptions(
+            preset=preset, profile=profile, holdout=holdout, voxel=voxel, max_depth=max_depth, texture=texture
+        )
+        return await start(self._host, source, files, options)
 
     async def close(self) -> None:
         """End the session on the server and free what it holds here; recorded captures stay."""

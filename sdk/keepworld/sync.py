@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import concurrent.futures
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,63 +15,13 @@ from keepworld.capture import Capture
 from keepworld.client import AsyncClient
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.inputs import Script
+from keepworld.loop import Loop
 from keepworld.patience import DEFAULT_RETRY, Retry
 from keepworld.session import AsyncSession
+from keepworld.sync_exports import Export, Exports
 from keepworld.timeline import Happening
 from keepworld.uploads import Frames, Image
 from keepworld.walker import Hands
-
-T = TypeVar("T")
-
-
-class _Loop:
-    """An event loop on a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="keepworld", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[object, object, T]) -> T:
-        """Run to the end; Ctrl-C cancels the work, waits until it has cleaned up, and goes on as usual."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                future.cancel()
-                concurrent.futures.wait([future], timeout=5)
-            raise
-
-    def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
-        """The items of an async generator, which is closed when this one is."""
-        try:
-            while True:
-                try:
-                    item = self.run(_next(items))
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            if not self._loop.is_closed():
-                self.run(_close(items))
-
-    def stop(self) -> None:
-        """End the thread."""
-        if self._loop.is_closed():
-            return
-        self.run(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _next(items: AsyncGenerator[T, None]) -> T:
-    return await anext(items)
-
-
-async def _close(items: AsyncGenerator[T, None]) -> None:
-    await items.aclose()
 
 
 class Client:
@@ -102,9 +49,10 @@ class Client:
             retries=retries,
             progress=progress,
         )
-        self._loop = _Loop()
+        self._loop = Loop()
         self._is_closed = False
         self.sessions = Sessions(self._client, self._loop)
+        self.exports = Exports(self._client.exports, self._loop)
         atexit.register(self.close)
 
     def __enter__(self) -> Self:
@@ -154,7 +102,7 @@ class Client:
 class Sessions:
     """As `AsyncSessions`."""
 
-    def __init__(self, client: AsyncClient, loop: _Loop) -> None:
+    def __init__(self, client: AsyncClient, loop: Loop) -> None:
         self._client = client
         self._loop = loop
 
@@ -211,7 +159,7 @@ class Sessions:
 class Session:
     """As `AsyncSession`; ``with`` closes it."""
 
-    def __init__(self, session: AsyncSession, loop: _Loop) -> None:
+    def __init__(self, session: AsyncSession, loop: Loop) -> None:
         self._session = session
         self._loop = loop
 
@@ -351,6 +299,28 @@ class Session:
         """As `AsyncSession.capture`."""
         capturing = self._session.capture(folder, quality_gate=quality_gate, min_consistency=min_consistency)
         return self._loop.run(capturing)
+
+    def start_export(
+        self,
+        *files: str,
+        preset: str = "preview",
+        profile: str = "",
+        holdout: int | None = None,
+        voxel: float | None = None,
+        max_depth: float | None = None,
+        texture: int = 0,
+    ) -> Export:
+        """As `AsyncSession.start_export`."""
+        starting = self._session.start_export(
+            *files,
+            preset=preset,
+            profile=profile,
+            holdout=holdout,
+            voxel=voxel,
+            max_depth=max_depth,
+            texture=texture,
+        )
+        return Export(self._loop.run(starting), self._loop)
 
     def close(self) -> None:
         """As `AsyncSession.close`."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from keepworld.capabilities import (
     Capabilities,
+    ExportLimits,
     FamilyCapabilities,
     Limits,
     Reading,
@@ -78,7 +79,17 @@ def capabilities(message: world_service_pb2.GetCapabilitiesResponse) -> Capabili
             families=tuple(_family(family) for family in message.families[:_MAX_FAMILIES]),
             limits=limits,
             encodings=_encodings(message),
+            exports=_exports(message.exports) if message.HasField("exports") else None,
         )
+
+
+def _exports(there: world_service_pb2.ExportLimits) -> ExportLimits:
+    return ExportLimits(
+        max_operations=there.max_operations,
+        max_bytes=there.max_bytes,
+        kept_s=there.kept_s,
+        max_files=there.max_files,
+    )
 
 
 def _encodings(message: world_service_pb2.GetCapabilitiesResponse) -> tuple[str, ...]:

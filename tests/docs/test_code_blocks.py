@@ -81,7 +81,9 @@ def test_a_shell_block_is_sound_and_its_commands_have_the_options_named(block: B
     assert subprocess.run(["bash", "-n"], input=block.code, text=True, check=False).returncode == 0
     for match in _KEEPWORLD.finditer(block.code.replace("\\\n", " ")):
         words = shlex.split(match["words"], comments=True)
-        is_nested = len(words) > 1 and words[0] in ("models", "keys", "snapshots", "bench") and words[1].isalpha()
+        is_nested = (
+            len(words) > 1 and words[0] in ("models", "keys", "snapshots", "exports", "bench") and words[1].isalpha()
+        )
         said = helped(*words[: 2 if is_nested and words[1] != "diorama" else 1])
         for option in (word for word in words if word.startswith("--")):
             assert re.search(rf"{option}\b", said), f"{option} is not in keepworld {words[0]} --help"

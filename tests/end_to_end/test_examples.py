@@ -54,7 +54,7 @@ def test_an_example_runs_and_is_under_eighty_lines(name: str, tmp_path: Path) ->
 
 
 def test_the_readme_has_ten_lines_for_each_of_the_three_users() -> None:
-    assert len(README_BLOCKS) == 4
+    assert len(README_BLOCKS) == 5
 
 
 @pytest.mark.parametrize("number", range(len(README_BLOCKS)))

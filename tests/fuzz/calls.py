@@ -16,11 +16,11 @@ from google.protobuf import descriptor, message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from keepworld.v1 import asset_service_pb2, frame_pb2, session_pb2, world_service_pb2
+from keepworld.v1 import asset_service_pb2, export_service_pb2, frame_pb2, session_pb2, world_service_pb2
 
 from tests.fuzz.mutate import Mutator
 
-FILES = (world_service_pb2, asset_service_pb2, health_pb2, reflection_pb2)
+FILES = (world_service_pb2, asset_service_pb2, export_service_pb2, health_pb2, reflection_pb2)
 HUNG_AFTER_S = 15.0  # of a second asked for, on a machine that does other things too
 AT_ONCE = 32
 _LISTENS_S = 0.2

@@ -4,6 +4,7 @@ from google.protobuf.descriptor import EnumDescriptor, FileDescriptor
 from keepworld.v1 import (
     asset_service_pb2,
     control_pb2,
+    export_service_pb2,
     frame_pb2,
     geometry_pb2,
     session_pb2,
@@ -14,6 +15,7 @@ from keepworld.v1 import (
 MODULES = (
     asset_service_pb2,
     control_pb2,
+    export_service_pb2,
     frame_pb2,
     geometry_pb2,
     session_pb2,
@@ -35,7 +37,7 @@ def test_every_enum_starts_with_an_unspecified_zero() -> None:
 
 def test_every_call_has_a_request_and_a_response_of_its_own() -> None:
     services = [service for file in FILES for service in file.services_by_name.values()]
-    assert {service.name for service in services} == {"WorldService", "AssetService"}
+    assert {service.name for service in services} == {"WorldService", "AssetService", "ExportService"}
     for service in services:
         for method in service.methods:
             assert method.input_type.name == f"{method.name}Request"
@@ -70,6 +72,17 @@ def test_field_numbers_are_those_released() -> None:
         "GetJournalRequest": {"session_id": 1, "token": 2, "snapshot_id": 3},
         "GetJournalResponse": {"data": 1},
         "ImportJournalRequest": {"data": 1, "name": 2},
+        "CreateCaptureRequest": {"request_id": 1, "session_id": 2, "token": 3, "snapshot_id": 4},
+        "StartExportRequest": {"request_id": 1, "capture_id": 2, "files": 3, "options": 4},
+        "ExportOptions": {"preset": 1, "profile": 2, "holdout": 3, "voxel": 4, "max_depth": 5, "texture": 6},
+        "Operation": {
+            "operation_id": 1, "kind": 2, "state": 3, "progress": 4, "reason": 5, "message": 6, "files": 7, "metrics": 8,
+            "capture_id": 9, "frames": 10, "different_frames": 11, "created_s": 12, "expires_s": 13,
+        },
+        "OperationProgress": {"stage": 1, "share": 2, "left_s": 3, "memory_bytes": 4, "ahead": 5},
+        "OperationFile": {"name": 1, "size": 2, "sha256": 3},
+        "DownloadAssetRequest": {"operation_id": 1, "name": 2, "offset": 3},
+        "DownloadAssetResponse": {"size": 1, "sha256": 2, "data": 3},
     }  # fmt: skip
     messages = {name: message for file in FILES for name, message in file.message_types_by_name.items()}
     for name, numbers in released.items():

@@ -10,8 +10,9 @@ import keepworld
 
 NAMES = set(
     """
-    AccessError AsyncClient AsyncSession BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
-    Clip Control CONVENTIONS ExportError Exported FamilyCapabilities FencedError Frame InvalidRequestError
+    AccessError AsyncClient AsyncExport AsyncSession
+    BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
+    Clip Control CONVENTIONS Export ExportError Exported ExportStatus FamilyCapabilities FencedError Frame InvalidRequestError
     KeepworldError Label Latency Limits MissingExtraError NotFoundError PlannedEvent PoseSource ProtocolError
     Provenance Reading Receipt Retry ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
     Timeline UnavailableError Units WaitingEvent Walk WorkerError __version__ inputs jobs paths

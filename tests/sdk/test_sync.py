@@ -11,11 +11,19 @@ import pytest
 from keepworld import AsyncClient, AsyncSession, Client, Session
 from keepworld.client import AsyncSessions
 from keepworld.errors import InvalidRequestError, UnavailableError
+from keepworld.exports import AsyncExport, AsyncExports
 from keepworld.sync import Sessions
+from keepworld.sync_exports import Export, Exports
 
 from tests.sdk.scripted_server import SIZE, served_apart
 
-TWINS = [(AsyncClient, Client), (AsyncSession, Session), (AsyncSessions, Sessions)]
+TWINS = [
+    (AsyncClient, Client),
+    (AsyncSession, Session),
+    (AsyncSessions, Sessions),
+    (AsyncExport, Export),
+    (AsyncExports, Exports),
+]
 
 
 @pytest.fixture

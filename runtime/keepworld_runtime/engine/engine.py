@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from keepworld_runtime.engine import history
+from keepworld_runtime.engine import history, remake
 from keepworld_runtime.engine.admission import ChunkCosts, admit_realtime
 from keepworld_runtime.engine.archive import Archive
 from keepworld_runtime.engine.attachment import Attachment
@@ -30,6 +30,7 @@ from keepworld_runtime.engine.keeper import Keeper
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import NoticeKind
 from keepworld_runtime.engine.pace import Pace, PaceMode
+from keepworld_runtime.engine.remake import Remade, Walked
 from keepworld_runtime.engine.scheduler import choose
 from keepworld_runtime.engine.session import Session, SessionStatus, capabilities_of, digest_of
 from keepworld_runtime.engine.snapshot import Start
@@ -108,8 +109,8 @@ class Engine:
         return self._costs.expected_s(name, default_spec(capabilities), capabilities.chunk_frames)
 
     def sessions(self) -> list[Session]:
-        """The sessions that have not ended, oldest first."""
-        return list(self._sessions.values())
+        """The sessions that have not ended, oldest first; not those that draw something again within the server."""
+        return [session for session in self._sessions.values() if not session.is_inner]
 
     def session(self, session_id: str, token: str) -> Session:
         """Find a session, ended ones for a while too.
@@ -182,6 +183,35 @@ class Engine:
         spec, past = await history.branched(self._keeper, session, line, chunks)
         opening = self._open(family, spec, lambda: (past.point, past.state), past.waiting)
         return await asyncio.shield(opening)
+
+    async def walked(self, source: Session | Start) -> Walked:
+        """What a session's line, or a snapshot, was made from.
+
+        Raises:
+            SessionClosedError: it has been closed, or forgotten.
+        """
+        return await remake.walked(self._keeper, source)
+
+    def remake(self, walked: Walked, session_id: str) -> Remade:
+        """Draw a walk again from its beginning, in turn with what sessions want; nothing of it is kept. Close it after.
+
+        Raises:
+            DrainingError: there is no time.
+        """
+        self._refuse_while_draining()
+        point = Point(world=0, chunk=None, chunks=len(walked.works))
+        kept = KeptSession(
+            id=session_id, token_digest=b"", line=Line(number=1, point=point, parent=0, shared=0), waiting=()
+        )
+        session = Session(
+            kept, walked.family, walked.spec, None, limits=self.limits, clock=self._clock, wake=self._wake.set
+        )
+        session.is_inner = True
+        session.make_again(walked.works, None, 0)
+        attachment = session.attach(Pace(mode=PaceMode.AS_FAST_AS_POSSIBLE, only_scripted=True))
+        self._sessions[session.id] = session
+        self._wake.set()
+        return Remade(walked=walked, session=session, attachment=attachment)
 
     async def rewind(self, session: Session, chunks: int, line: int) -> None:
         """Put a session back to a chunk of one of its lines; who reads it loses it.
@@ -276,7 +306,7 @@ class Engine:
         """Begin nothing more, tell every reader, and let go of them when they have what was made or the grace is over."""
         self._is_draining = True
         self._wake.set()
-        attached = [session for session in self.sessions() if session.attachment]
+        attached = [session for session in self._sessions.values() if session.attachment]
         for session in attached:
             session.notify(NoticeKind.DRAINING, "the server is stopping")
         try:
@@ -296,12 +326,12 @@ class Engine:
         """Draw one chunk, or wait until there is one to draw."""
         now_s = self._clock()
         self._wake.clear()
-        for session in self.sessions():
+        for session in list(self._sessions.values()):
             if not session.attachment and now_s - session.idle_since_s >= self.limits.idle_s:
                 logger.info("session idle session=%s", session.id)
                 self.close(session)
         given_s = self._shares.given_s
-        turns = [turn for each in self.sessions() if (turn := each.turn(now_s, self._costs, given_s(each.id)))]
+        turns = [turn for each in self._sessions.values() if (turn := each.turn(now_s, self._costs, given_s(each.id)))]
         choice = choose([] if self._is_draining else turns, now_s, self._shares.owed_s)
         if choice.key is not None:
             await self._serve(choice.key, others_wait=not all(turn.is_realtime for turn in turns))
@@ -336,7 +366,7 @@ class Engine:
         waiting: Sequence[Waiting],
     ) -> Session:
         self._refuse_while_draining()
-        if len(self._sessions) + self._num_coming >= self.limits.max_sessions:
+        if len(self.sessions()) + self._num_coming >= self.limits.max_sessions:
             raise TooManySessionsError(
                 f"this server holds {self.limits.max_sessions} sessions already; close one",
                 retry_s=5.0,

@@ -56,6 +56,7 @@ class Session:
         chunks: how many whole ones its world has, those before it was opened included.
         line: the number of the line it is on.
         changing: held while it is attached to, or goes back.
+        is_inner: whether it draws something again for a reader within the server: nobody else's business.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Session:
         self.pace = Pace(mode=PaceMode.PAUSE_ON_SLOW_READER)
         self.idle_since_s = clock()
         self.changing = asyncio.Lock()
+        self.is_inner = False
         self._epoch = 0
         self._ready_since_s: float | None = clock()
         self._announce_script_done = False

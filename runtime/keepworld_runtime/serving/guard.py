@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import RequestError
+from keepworld_runtime.serving.caller import CALLER
 from keepworld_runtime.serving.interceptors import Behaviour, with_behaviour
 from keepworld_runtime.serving.keys import Key, KeyFile, KeyRefusedError, ScopeMissingError
 from keepworld_runtime.serving.owners import Owners
@@ -123,23 +124,23 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _guarded(self, behaviour: Behaviour, method: str, rule: Rule, key: Key) -> Behaviour:
         async def guarded(request: Any, context: Any) -> Any:
-            if rule.streams:
+            if rule.streams or rule.draws:
                 self._quotas.check_draw(key)
             if not isinstance(request, Message):
                 return await self._answer(behaviour, request, context, rule, key)
             self._tenancy.translate(request, key)
-            if not rule.opens:
+            if not (rule.opens or rule.draws or rule.exports):
                 return await self._answer(behaviour, request, context, rule, key)
             return await self._to_its_end(self._opened(behaviour, request, context, method, rule, key))
 
         return guarded
 
     async def _opened(self, behaviour: Behaviour, request: Any, context: Any, method: str, rule: Rule, key: Key) -> Any:
-        with self._opening(request, method, key):
+        with self._opening(request, method, rule, key):
             return await self._answer(behaviour, request, context, rule, key)
 
     async def _to_its_end(self, opening: Coroutine[Any, Any, Any]) -> Any:
-        """Open a session and say whose it is even if its caller goes: nobody has one that is not counted."""
+        """Open a session, or begin an operation, and say whose it is even if its caller goes: none is not counted."""
         task = asyncio.create_task(opening)
         self._openings.add(task)
         task.add_done_callback(self._openings.discard)
@@ -159,6 +160,7 @@ class Guard(grpc.aio.ServerInterceptor):
             request = self._each(request, rule, key, call)
         if rule.streams:
             context = _Watched(context, lambda message: self._count_chunk(message, key, call))
+        CALLER.set(_KnownCaller(key, self._owners, self._quotas))
         try:
             answer = await behaviour(request, context)
         except asyncio.CancelledError:
@@ -182,13 +184,14 @@ class Guard(grpc.aio.ServerInterceptor):
             yield request
 
     @contextmanager
-    def _opening(self, request: Any, method: str, key: Key) -> Iterator[None]:
-        """Hold a session's place while it is opened; asking again for what was opened before takes none."""
+    def _opening(self, request: Any, method: str, rule: Rule, key: Key) -> Iterator[None]:
+        """Hold a session's or an export's place while it is begun; asking again for what was begun before takes none."""
         asked, now_s = (method, request.request_id), self._clock()
         if now_s - self._asked.get(asked, -_REPEATABLE_S) < _REPEATABLE_S:
             yield
             return
-        with self._quotas.session(key):
+        quotas = self._quotas
+        with quotas.session(key) if rule.opens else quotas.export(key) if rule.exports else nullcontext():
             yield
         if request.request_id:
             _remember(self._asked, asked, now_s)
@@ -208,6 +211,19 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _count_sessions(self, key_id: str) -> int:
         return sum(self._owners.key_id(session.id) == key_id for session in self._engine.sessions())
+
+
+class _KnownCaller:
+    """Who shows a key."""
+
+    def __init__(self, key: Key, owners: Owners, quotas: Quotas) -> None:
+        self._key, self._owners, self._quotas = key, owners, quotas
+
+    def own(self, thing_id: str) -> None:
+        self._owners.give(thing_id, self._key)
+
+    def draw(self, seconds: float) -> None:
+        self._quotas.draw(self._key, seconds)
 
 
 class _Call:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from keepworld_runtime.engine.errors import RequestIdReusedError
+from keepworld_runtime.serving import validate
 
 Answer = TypeVar("Answer")
 
@@ -54,3 +56,26 @@ class AnswerStore(Generic[Answer]):
             if made_s >= oldest_s and len(self._answers) < MAX_KEPT:
                 return
             self._answers.popitem(last=False)
+
+
+class Mutation(Protocol):
+    """A request that changes something."""
+
+    request_id: str
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
+        """Its bytes."""
+        ...
+
+
+class Once(Generic[Answer]):
+    """One method's answers: the same for the same request."""
+
+    def __init__(self) -> None:
+        self._answers: AnswerStore[Answer] = AnswerStore(time.monotonic)
+
+    async def once(self, request: Mutation, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Do what a request asks, unless it has been done; a request without an id is new every time."""
+        if not validate.request_id(request.request_id):
+            return await make()
+        return await self._answers.once(request.request_id, request.SerializeToString(deterministic=True), make)

@@ -24,7 +24,8 @@ _Row = tuple[Any, ...]  # as the schema has it
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, hash BLOB NOT NULL, tenant TEXT NOT NULL, scopes TEXT NOT NULL, created_s REAL NOT NULL,
-    expires_s REAL, revoked_s REAL, max_sessions INTEGER, max_session_s REAL, draw_s REAL, upload_bytes INTEGER
+    expires_s REAL, revoked_s REAL, max_sessions INTEGER, max_session_s REAL, draw_s REAL, upload_bytes INTEGER,
+    exports INTEGER
 ) STRICT
 """
 
@@ -60,6 +61,7 @@ class Allowance:
         max_session_s: after which a session is ended.
         draw_s: seconds of drawing, a day.
         upload_bytes: a day.
+        exports: begun a day.
 
     Raises:
         ValueError: one is not positive.
@@ -69,9 +71,10 @@ class Allowance:
     max_session_s: float | None = None
     draw_s: float | None = None
     upload_bytes: int | None = None
+    exports: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_sessions", "max_session_s", "draw_s", "upload_bytes"):
+        for name in ("max_sessions", "max_session_s", "draw_s", "upload_bytes", "exports"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -133,6 +136,7 @@ class KeyFile:
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute(_SCHEMA)
+            add_column(self.connection, "keys", "exports", "INTEGER")  # files of before there were exports lack it
         except (OSError, sqlite3.Error):
             raise ValueError("keys must be a file that `keepworld keys create` has made; this one is not") from None
 
@@ -161,10 +165,10 @@ class KeyFile:
             raise ValueError(f"scopes must name at least one of {', '.join(Scope)}")
         secret = secrets.token_urlsafe(32)
         self.connection.execute(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?)",
+            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?)",
             (
                 key.id, _digest(secret), tenant, " ".join(sorted(key.scopes)), now_s, key.expires_s,
-                allowance.max_sessions, allowance.max_session_s, allowance.draw_s, allowance.upload_bytes,
+                allowance.max_sessions, allowance.max_session_s, allowance.draw_s, allowance.upload_bytes, allowance.exports,
             ),
         )  # fmt: skip
         return key, f"{_PREFIX}_{key.id}_{secret}"
@@ -227,9 +231,19 @@ def _key(row: _Row) -> Key:
         expires_s=expires_s,
         revoked_s=revoked_s,
         allowance=Allowance(
-            max_sessions=allowed[0], max_session_s=allowed[1], draw_s=allowed[2], upload_bytes=allowed[3]
+            max_sessions=allowed[0],
+            max_session_s=allowed[1],
+            draw_s=allowed[2],
+            upload_bytes=allowed[3],
+            exports=allowed[4],
         ),
     )
+
+
+def add_column(connection: sqlite3.Connection, table: str, name: str, kind: str) -> None:
+    """Give a table a column, if it has not got it."""
+    if name not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 def _digest(secret: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What each key has used of what it may: sessions at once, seconds of drawing and bytes uploaded a day."""
+"""What each key has used of what it may: sessions at once; seconds of drawing, bytes uploaded and exports a day."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from keepworld_runtime.engine.errors import RequestError
-from keepworld_runtime.serving.keys import Key, KeyFile
+from keepworld_runtime.serving.keys import Key, KeyFile, add_column
 
 _DAY_S = 86_400.0
 _SESSION_RETRY_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
-    key TEXT NOT NULL, day INTEGER NOT NULL, draw_s REAL NOT NULL, upload_bytes INTEGER NOT NULL, PRIMARY KEY (key, day)
+    key TEXT NOT NULL, day INTEGER NOT NULL, draw_s REAL NOT NULL, upload_bytes INTEGER NOT NULL,
+    exports INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (key, day)
 ) STRICT, WITHOUT ROWID
 """
 
@@ -44,7 +45,9 @@ class Quotas:
     def __init__(self, keys: KeyFile, live: Callable[[str], int]) -> None:
         self._keys, self._connection, self._live = keys, keys.connection, live
         self._opening: Counter[str] = Counter()
+        self._exporting: Counter[str] = Counter()
         self._connection.execute(_SCHEMA)
+        add_column(self._connection, "usage", "exports", "INTEGER NOT NULL DEFAULT 0")
 
     @contextmanager
     def session(self, key: Key) -> Iterator[None]:
@@ -65,6 +68,23 @@ class Quotas:
             yield
         finally:
             self._opening[key.id] -= 1
+
+    @contextmanager
+    def export(self, key: Key) -> Iterator[None]:
+        """Hold the place of an export while it is begun, and count it if it was.
+
+        Raises:
+            QuotaError: there is none.
+        """
+        most = key.allowance.exports
+        if most is not None and self._used(key)[2] + self._exporting[key.id] >= most:
+            raise self._spent(key, f"this key may begin {most} exports a day, and has", "exports")
+        self._exporting[key.id] += 1
+        try:
+            yield
+        finally:
+            self._exporting[key.id] -= 1
+        self._count(key, exports=1)
 
     def check_draw(self, key: Key) -> None:
         """See that a key may have more drawn.
@@ -96,17 +116,17 @@ class Quotas:
         if most is not None and self._used(key)[1] > most:
             raise self._spent(key, f"this key may upload {most} bytes a day, and has", "upload_bytes")
 
-    def _count(self, key: Key, *, draw_s: float = 0.0, upload_bytes: int = 0) -> None:
+    def _count(self, key: Key, *, draw_s: float = 0.0, upload_bytes: int = 0, exports: int = 0) -> None:
         self._connection.execute(
-            "INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (key, day) DO UPDATE"
-            " SET draw_s = draw_s + excluded.draw_s, upload_bytes = upload_bytes + excluded.upload_bytes",
-            (key.id, self._day(), draw_s, upload_bytes),
+            "INSERT INTO usage VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, day) DO UPDATE SET draw_s = draw_s + excluded.draw_s,"
+            " upload_bytes = upload_bytes + excluded.upload_bytes, exports = exports + excluded.exports",
+            (key.id, self._day(), draw_s, upload_bytes, exports),
         )
 
-    def _used(self, key: Key) -> tuple[float, int]:
-        query = "SELECT draw_s, upload_bytes FROM usage WHERE key = ? AND day = ?"
-        row: tuple[float, int] | None = self._connection.execute(query, (key.id, self._day())).fetchone()
-        return row or (0.0, 0)
+    def _used(self, key: Key) -> tuple[float, int, int]:
+        query = "SELECT draw_s, upload_bytes, exports FROM usage WHERE key = ? AND day = ?"
+        row: tuple[float, int, int] | None = self._connection.execute(query, (key.id, self._day())).fetchone()
+        return row or (0.0, 0, 0)
 
     def _day(self) -> int:
         return int(self._keys.clock() // _DAY_S)

@@ -23,6 +23,8 @@ class Rule:
         opens: whether it opens a session.
         streams: whether its stream has chunks drawn.
         uploads: whether what it takes is counted as uploaded.
+        draws: whether it begins something that has chunks drawn.
+        exports: whether it is counted as an export.
     """
 
     scope: Scope | None = None
@@ -32,10 +34,13 @@ class Rule:
     opens: bool = False
     streams: bool = False
     uploads: bool = False
+    draws: bool = False
+    exports: bool = False
 
 
 _SESSION, _SNAPSHOT, _ASSET = ("session", "session_id"), ("snapshot", "snapshot_id"), ("asset_id",)
-_STREAM = Rule(scope=Scope.STREAM)
+_OPERATION = ("operation", "operation_id")
+_STREAM, _EXPORT = Rule(scope=Scope.STREAM), Rule(scope=Scope.EXPORT)
 
 _WORLDS = {
     "GetCapabilities": Rule(),
@@ -50,13 +55,23 @@ _WORLDS = {
     "DeleteSnapshot": _STREAM,
     "BranchSession": Rule(scope=Scope.STREAM, makes=_SESSION, opens=True),
     "RewindSession": _STREAM,
-    "GetJournal": Rule(scope=Scope.EXPORT),
+    "GetJournal": _EXPORT,
     "ImportJournal": Rule(scope=Scope.STREAM, makes=_SNAPSHOT, uploads=True),
 }
 _ASSETS = {
     "UploadAsset": Rule(scope=Scope.STREAM, makes=_ASSET, uploads=True),
     "BeginUpload": Rule(scope=Scope.STREAM, makes=("upload_id",)),
     "GetUpload": Rule(scope=Scope.STREAM, makes=("asset", "asset_id")),  # where the answer of UploadAsset was lost
+    "DownloadAsset": _EXPORT,
+}
+_EXPORTS = {
+    "CreateCapture": Rule(scope=Scope.EXPORT, makes=_OPERATION, draws=True),
+    "StartExport": Rule(scope=Scope.EXPORT, makes=_OPERATION, exports=True),
+    "GetOperation": _EXPORT,
+    "ListOperations": Rule(scope=Scope.EXPORT, lists="operations"),
+    "WatchOperation": _EXPORT,
+    "CancelOperation": _EXPORT,
+    "DeleteOperation": _EXPORT,
 }
 _HEALTH = {name: Rule(is_public=True) for name in ("Check", "List", "Watch")}  # for who restarts servers
 
@@ -65,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     for service, methods in {
         "keepworld.v1.WorldService": _WORLDS,
         "keepworld.v1.AssetService": _ASSETS,
+        "keepworld.v1.ExportService": _EXPORTS,
         "grpc.health.v1.Health": _HEALTH,
         "grpc.reflection.v1alpha.ServerReflection": {"ServerReflectionInfo": Rule()},
     }.items()
@@ -78,6 +94,8 @@ OWNED = (
     "clip_asset_id",
     "asset_id",
     "upload_id",
+    "operation_id",
+    "capture_id",
 )  # fields that name a tenant's things
 
 

@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 from keepworld import keepalive
-from keepworld.v1 import asset_service_pb2_grpc, world_service_pb2_grpc
+from keepworld.v1 import asset_service_pb2_grpc, export_service_pb2_grpc, world_service_pb2_grpc
 
 from keepworld_runtime.config import ServerConfig
 from keepworld_runtime.engine.engine import Engine
@@ -25,6 +25,10 @@ from keepworld_runtime.journal.journal import Journal
 from keepworld_runtime.serving import metrics, tls, tracing
 from keepworld_runtime.serving.assets import AssetLimits, AssetStore
 from keepworld_runtime.serving.decoding import DecodeInterceptor
+from keepworld_runtime.serving.exports.metrics import OperationCollector
+from keepworld_runtime.serving.exports.runner import Exports
+from keepworld_runtime.serving.exports.servicer import ExportServicer
+from keepworld_runtime.serving.exports.store import OperationStore
 from keepworld_runtime.serving.guard import Guard
 from keepworld_runtime.serving.health import SERVICE, Health
 from keepworld_runtime.serving.interceptors import ErrorInterceptor
@@ -38,6 +42,7 @@ from keepworld_runtime.serving.watch import Watcher, WatchInterceptor
 logger = logging.getLogger(__name__)
 
 ASSET_SERVICE = "keepworld.v1.AssetService"
+EXPORT_SERVICE = "keepworld.v1.ExportService"
 MAX_RECEIVE_BYTES = 4 << 20
 MIN_PING_MS = int(keepalive.SERVER_MIN_PING_S * 1000)  # more often than this is refused with ENHANCE_YOUR_CALM
 _MAX_CALLS = 4096  # at once, streams included
@@ -78,6 +83,7 @@ class Server:
         self._journal = journal_in(config.journal, config.journal_blobs)
         limits = AssetLimits()
         self.assets, self.unfinished = AssetStore(limits), Unfinished(limits.kept_s, limits.max_assets)
+        self._operations = operations_in(config)
         self.port = 0
 
     async def start(self) -> None:
@@ -107,8 +113,10 @@ class Server:
             tenant_of=owners.tenant if owners else lambda _: None,
         )
         self._threads = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="pictures")
+        self.exports = Exports(self.engine, self._operations, self._threads)
         self._health = Health(self._families)
         self._metrics = metrics.of_engine(self.engine, self.group)
+        self._metrics.registry.register(OperationCollector(self._operations))
         self._guard = Guard(self._keys, owners, self.engine) if self._keys and owners else None
         self._server = self._grpc_server()
         self.port = self._listen()
@@ -118,6 +126,7 @@ class Server:
         await self._server.start()
         self.failed = asyncio.create_task(self.engine.run())
         self._announcing = asyncio.create_task(self._announce())
+        self._exporting = asyncio.create_task(self.exports.run())
         self._sweeping = asyncio.create_task(self._guard.run()) if self._guard else None
 
     async def ready(self) -> None:
@@ -136,6 +145,8 @@ class Server:
         """Tell every reader, let them have what was made, and end the worker."""
         self._announcing.cancel()
         await self._health.set_serving(False)
+        self._exporting.cancel()
+        await self.exports.stop()
         await self.engine.drain(grace_s)
         await self._server.stop(_STOP_S)
         self.failed.cancel()
@@ -183,15 +194,18 @@ class Server:
             ],
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
-        worlds = WorldServicer(self.engine, self.assets, self._threads)
+        worlds = WorldServicer(self.engine, self.assets, self._operations.limits, self._threads)
+        assets = AssetServicer(self.assets, self.unfinished, self._operations, self._threads)
+        exports = ExportServicer(self.engine, self.exports)
         world_service_pb2_grpc.add_WorldServiceServicer_to_server(worlds, server)
-        uploads = AssetServicer(self.assets, self.unfinished, self._threads)
-        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(uploads, server)
+        asset_service_pb2_grpc.add_AssetServiceServicer_to_server(assets, server)
+        export_service_pb2_grpc.add_ExportServiceServicer_to_server(exports, server)
         self._health.add_to(server)
         if self._config.reflection:
             names = (
                 SERVICE,
                 ASSET_SERVICE,
+                EXPORT_SERVICE,
                 health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
                 reflection.SERVICE_NAME,
             )
@@ -212,6 +226,19 @@ def journal_in(folder: Path | None, blobs: str) -> Journal:
         return Journal(folder / "journal.sqlite", StoredBlobs(blobs or (folder / "blobs").absolute().as_uri()))
     except OSError as error:
         raise ValueError(f"the journal cannot be kept: {error.strerror or error}") from None
+
+
+def operations_in(config: ServerConfig) -> OperationStore:
+    """The operations of a server.
+
+    Raises:
+        ValueError: they cannot be kept.
+    """
+    folder = config.exports or (config.journal / "exports" if config.journal else None)
+    try:
+        return OperationStore(folder, config.export)
+    except OSError as error:
+        raise ValueError(f"exports cannot be kept: {error.strerror or error}") from None
 
 
 def frame_bytes(capabilities: list[Capabilities]) -> int:

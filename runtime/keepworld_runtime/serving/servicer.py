@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from importlib.metadata import version
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import grpc
 from keepworld.v1 import session_pb2, world_service_pb2, world_service_pb2_grpc
@@ -19,7 +18,9 @@ from keepworld_runtime.engine.session import Session
 from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.serving import validate, wire
 from keepworld_runtime.serving.assets import AssetStore
-from keepworld_runtime.serving.idempotency import AnswerStore
+from keepworld_runtime.serving.exports import job
+from keepworld_runtime.serving.exports.limits import ExportLimits
+from keepworld_runtime.serving.idempotency import Once
 from keepworld_runtime.serving.stream import Context, Request, Stream
 
 _ATTACH_WITHIN_S = 30.0
@@ -28,39 +29,18 @@ _SPOOLED_BYTES = 8 << 20  # of a journal that comes in; beyond that it goes to a
 _BEFORE_DEADLINE_S = 0.2  # so that the answer still gets there
 
 
-_Made = TypeVar("_Made")
-_Mutation = (
-    world_service_pb2.CreateSessionRequest
-    | world_service_pb2.CreateSnapshotRequest
-    | world_service_pb2.BranchSessionRequest
-    | world_service_pb2.RewindSessionRequest
-)
-
-
-class _Once(Generic[_Made]):
-    """One method's answers: the same for the same request."""
-
-    def __init__(self) -> None:
-        self._answers: AnswerStore[_Made] = AnswerStore(time.monotonic)
-
-    async def once(self, request: _Mutation, make: Callable[[], Awaitable[_Made]]) -> _Made:
-        """Do what a request asks, unless it has been done; a request without an id is new every time."""
-        if not validate.request_id(request.request_id):
-            return await make()
-        return await self._answers.once(request.request_id, request.SerializeToString(deterministic=True), make)
-
-
 class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
-    """Serves worlds, some from `assets`; `threads` encode their frames."""
+    """Serves worlds, some from `assets`; `threads` encode their frames. It tells what `exports` may take."""
 
-    def __init__(self, engine: Engine, assets: AssetStore, threads: Executor) -> None:
+    def __init__(self, engine: Engine, assets: AssetStore, exports: ExportLimits, threads: Executor) -> None:
         self._engine = engine
         self._assets = assets
+        self._exports = exports
         self._threads = threads
-        self._created: _Once[world_service_pb2.CreateSessionResponse] = _Once()
-        self._snapshots: _Once[world_service_pb2.CreateSnapshotResponse] = _Once()
-        self._branched: _Once[world_service_pb2.BranchSessionResponse] = _Once()
-        self._rewound: _Once[world_service_pb2.RewindSessionResponse] = _Once()
+        self._created: Once[world_service_pb2.CreateSessionResponse] = Once()
+        self._snapshots: Once[world_service_pb2.CreateSnapshotResponse] = Once()
+        self._branched: Once[world_service_pb2.BranchSessionResponse] = Once()
+        self._rewound: Once[world_service_pb2.RewindSessionResponse] = Once()
 
     async def GetCapabilities(  # noqa: N802 - gRPC's names
         self,
@@ -76,6 +56,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
             ],
             limits=wire.limits(engine.limits, self._assets.limits),
             encodings=wire.encodings(),
+            exports=None if job.missing() else wire.export_limits(self._exports),
         )
 
     async def CreateSession(  # noqa: N802

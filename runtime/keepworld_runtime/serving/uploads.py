@@ -1,4 +1,4 @@
-"""AssetService: pictures, frames and videos come in, in one call, or in as many as it takes."""
+"""AssetService: pictures, frames and videos come in, in one call, or in as many as it takes; what exports made goes out."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from keepworld_runtime.engine.errors import InvalidFieldError, UploadBrokenOffEr
 from keepworld_runtime.serving import arriving, validate
 from keepworld_runtime.serving.arriving import Arriving, ArrivingFrames, ArrivingVideo, Header, Request
 from keepworld_runtime.serving.assets import AssetStore, Image
+from keepworld_runtime.serving.exports.store import OperationStore
 from keepworld_runtime.serving.idempotency import AnswerStore
 from keepworld_runtime.serving.unfinished import Unfinished, Upload
 
 Response = asset_service_pb2.UploadAssetResponse
 Begun = asset_service_pb2.BeginUploadResponse
 
+_PART_BYTES = 256 << 10
 _MAX_DECODING = 2  # videos at once
 _NEXT_WITHIN_S = 30.0
 
 
 class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
-    """Fills a store; `unfinished` has what is on its way, `threads` decode."""
+    """Fills a store, and gives what operations have `made`; `unfinished` has what is on its way, `threads` decode."""
 
-    def __init__(self, store: AssetStore, unfinished: Unfinished, threads: Executor) -> None:
+    def __init__(self, store: AssetStore, unfinished: Unfinished, made: OperationStore, threads: Executor) -> None:
         self._store = store
         self._unfinished = unfinished
+        self._made = made
         self._threads = threads
         self._decoding = asyncio.Semaphore(_MAX_DECODING)
         self._begun: AnswerStore[Begun] = AnswerStore(time.monotonic)
@@ -75,6 +78,21 @@ class AssetServicer(asset_service_pb2_grpc.AssetServiceServicer):
         """How far it has come."""
         upload = self._unfinished.get(request.upload_id, "upload_id")
         return asset_service_pb2.GetUploadResponse(received=upload.arriving.received, asset=upload.asset)
+
+    async def DownloadAsset(  # noqa: N802
+        self,
+        request: asset_service_pb2.DownloadAssetRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[asset_service_pb2.DownloadAssetResponse]:
+        """A file of an operation, from any byte of it on."""
+        file, path = self._made.file(request.operation_id, request.name)
+        if request.offset > file.size:
+            raise InvalidFieldError(f"the file has {file.size} bytes, got {request.offset}", field="offset")
+        with await asyncio.to_thread(path.open, "rb") as source:
+            source.seek(request.offset)
+            yield asset_service_pb2.DownloadAssetResponse(size=file.size, sha256=file.sha256)
+            while data := await asyncio.to_thread(source.read, _PART_BYTES):
+                yield asset_service_pb2.DownloadAssetResponse(data=data)
 
     def _arriving(self, header: Header) -> Arriving[Any]:
         arriving.check(header, self._store.limits)

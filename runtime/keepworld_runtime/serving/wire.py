@@ -19,6 +19,7 @@ from keepworld_runtime.journal.record import Asked
 from keepworld_runtime.journal.tree import Line, Waiting
 from keepworld_runtime.serving import h264
 from keepworld_runtime.serving.assets import AssetLimits
+from keepworld_runtime.serving.exports.limits import ExportLimits
 from keepworld_runtime.serving.pictures import Encoded, Encoding
 
 HEARTBEAT_S = 1.0
@@ -103,6 +104,16 @@ def limits(values: Limits, assets: AssetLimits) -> world_service_pb2.Limits:
         asset_s=assets.kept_s,
         max_lines=values.max_lines,
         max_journal_bytes=values.max_journal_bytes,
+    )
+
+
+def export_limits(values: ExportLimits) -> world_service_pb2.ExportLimits:
+    """The bounds of exports."""
+    return world_service_pb2.ExportLimits(
+        max_operations=values.max_operations,
+        max_bytes=values.max_bytes,
+        kept_s=values.kept_s,
+        max_files=values.max_files,
     )
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": "make a kept walk again, and compare every frame with what it was",
     "truth": "write the true surface of a captured world, for measuring exports against",
     "snapshots": "the worlds that a server keeps for sessions to go on from",
+    "exports": "3D files that a server makes of what was walked on it",
     "models": "what a server can draw, and the learned models: list, plan, pull, verify",
     "keys": "make, list and revoke the keys that callers of a server show",
     "top": "who walks on a server now, and how it copes",

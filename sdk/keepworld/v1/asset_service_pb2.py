@@ -26,15 +26,15 @@ from keepworld.v1 import frame_pb2 as keepworld_dot_v1_dot_frame__pb2
 from keepworld.v1 import geometry_pb2 as keepworld_dot_v1_dot_geometry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepworld/v1/asset_service.proto\x12\x0ckeepworld.v1\x1a\x18keepworld/v1/frame.proto\x1a\x1bkeepworld/v1/geometry.proto\"x\n\x0b\x41ssetHeader\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.keepworld.v1.AssetKind\x12\x0e\n\x06\x66rames\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x13\n\x0bhas_cameras\x18\x05 \x01(\x08\"i\n\nAssetFrame\x12\"\n\x05image\x18\x01 \x01(\x0b\x32\x13.keepworld.v1.Image\x12\x37\n\x11world_from_camera\x18\x02 \x01(\x0b\x32\x1c.keepworld.v1.RigidTransform\"\xc7\x01\n\x12UploadAssetRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.keepworld.v1.AssetHeaderH\x00\x12)\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x18.keepworld.v1.AssetFrameH\x00\x12\x0e\n\x04part\x18\x03 \x01(\x0cH\x00\x12,\n\x06resume\x18\x04 \x01(\x0b\x32\x1a.keepworld.v1.UploadResumeH\x00\x12\x10\n\x06sha256\x18\x05 \x01(\x0cH\x00\x42\t\n\x07message\"V\n\x13UploadAssetResponse\x12\x10\n\x08\x61sset_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66rames\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"1\n\x0cUploadResume\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\"S\n\x12\x42\x65ginUploadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x06header\x18\x02 \x01(\x0b\x32\x19.keepworld.v1.AssetHeader\"(\n\x13\x42\x65ginUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\"%\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"W\n\x11GetUploadResponse\x12\x10\n\x08received\x18\x01 \x01(\r\x12\x30\n\x05\x61sset\x18\x02 \x01(\x0b\x32!.keepworld.v1.UploadAssetResponse*h\n\tAssetKind\x12\x1a\n\x16\x41SSET_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41SSET_KIND_IMAGE\x10\x01\x12\x13\n\x0f\x41SSET_KIND_CLIP\x10\x02\x12\x14\n\x10\x41SSET_KIND_VIDEO\x10\x03\x32\x86\x02\n\x0c\x41ssetService\x12T\n\x0bUploadAsset\x12 .keepworld.v1.UploadAssetRequest\x1a!.keepworld.v1.UploadAssetResponse(\x01\x12R\n\x0b\x42\x65ginUpload\x12 .keepworld.v1.BeginUploadRequest\x1a!.keepworld.v1.BeginUploadResponse\x12L\n\tGetUpload\x12\x1e.keepworld.v1.GetUploadRequest\x1a\x1f.keepworld.v1.GetUploadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n keepworld/v1/asset_service.proto\x12\x0ckeepworld.v1\x1a\x18keepworld/v1/frame.proto\x1a\x1bkeepworld/v1/geometry.proto\"x\n\x0b\x41ssetHeader\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.keepworld.v1.AssetKind\x12\x0e\n\x06\x66rames\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x13\n\x0bhas_cameras\x18\x05 \x01(\x08\"i\n\nAssetFrame\x12\"\n\x05image\x18\x01 \x01(\x0b\x32\x13.keepworld.v1.Image\x12\x37\n\x11world_from_camera\x18\x02 \x01(\x0b\x32\x1c.keepworld.v1.RigidTransform\"\xc7\x01\n\x12UploadAssetRequest\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.keepworld.v1.AssetHeaderH\x00\x12)\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x18.keepworld.v1.AssetFrameH\x00\x12\x0e\n\x04part\x18\x03 \x01(\x0cH\x00\x12,\n\x06resume\x18\x04 \x01(\x0b\x32\x1a.keepworld.v1.UploadResumeH\x00\x12\x10\n\x06sha256\x18\x05 \x01(\x0cH\x00\x42\t\n\x07message\"V\n\x13UploadAssetResponse\x12\x10\n\x08\x61sset_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66rames\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"1\n\x0cUploadResume\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\"S\n\x12\x42\x65ginUploadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x06header\x18\x02 \x01(\x0b\x32\x19.keepworld.v1.AssetHeader\"(\n\x13\x42\x65ginUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\"%\n\x10GetUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"W\n\x11GetUploadResponse\x12\x10\n\x08received\x18\x01 \x01(\r\x12\x30\n\x05\x61sset\x18\x02 \x01(\x0b\x32!.keepworld.v1.UploadAssetResponse\"J\n\x14\x44ownloadAssetRequest\x12\x14\n\x0coperation_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"C\n\x15\x44ownloadAssetResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*h\n\tAssetKind\x12\x1a\n\x16\x41SSET_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41SSET_KIND_IMAGE\x10\x01\x12\x13\n\x0f\x41SSET_KIND_CLIP\x10\x02\x12\x14\n\x10\x41SSET_KIND_VIDEO\x10\x03\x32\xe2\x02\n\x0c\x41ssetService\x12T\n\x0bUploadAsset\x12 .keepworld.v1.UploadAssetRequest\x1a!.keepworld.v1.UploadAssetResponse(\x01\x12R\n\x0b\x42\x65ginUpload\x12 .keepworld.v1.BeginUploadRequest\x1a!.keepworld.v1.BeginUploadResponse\x12L\n\tGetUpload\x12\x1e.keepworld.v1.GetUploadRequest\x1a\x1f.keepworld.v1.GetUploadResponse\x12Z\n\rDownloadAsset\x12\".keepworld.v1.DownloadAssetRequest\x1a#.keepworld.v1.DownloadAssetResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'keepworld.v1.asset_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASSETKIND']._serialized_start=930
-  _globals['_ASSETKIND']._serialized_end=1034
+  _globals['_ASSETKIND']._serialized_start=1075
+  _globals['_ASSETKIND']._serialized_end=1179
   _globals['_ASSETHEADER']._serialized_start=105
   _globals['_ASSETHEADER']._serialized_end=225
   _globals['_ASSETFRAME']._serialized_start=227
@@ -53,6 +53,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUPLOADREQUEST']._serialized_end=839
   _globals['_GETUPLOADRESPONSE']._serialized_start=841
   _globals['_GETUPLOADRESPONSE']._serialized_end=928
-  _globals['_ASSETSERVICE']._serialized_start=1037
-  _globals['_ASSETSERVICE']._serialized_end=1299
+  _globals['_DOWNLOADASSETREQUEST']._serialized_start=930
+  _globals['_DOWNLOADASSETREQUEST']._serialized_end=1004
+  _globals['_DOWNLOADASSETRESPONSE']._serialized_start=1006
+  _globals['_DOWNLOADASSETRESPONSE']._serialized_end=1073
+  _globals['_ASSETSERVICE']._serialized_start=1182
+  _globals['_ASSETSERVICE']._serialized_end=1536
 # @@protoc_insertion_point(module_scope)

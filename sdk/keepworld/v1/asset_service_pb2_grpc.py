@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AssetServiceStub(object):
-    """Takes what worlds are opened from.
+    """Takes what worlds are opened from, and gives what exports have made.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class AssetServiceStub(object):
                 request_serializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.SerializeToString,
                 response_deserializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.FromString,
                 _registered_method=True)
+        self.DownloadAsset = channel.unary_stream(
+                '/keepworld.v1.AssetService/DownloadAsset',
+                request_serializer=keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetRequest.SerializeToString,
+                response_deserializer=keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetResponse.FromString,
+                _registered_method=True)
 
 
 class AssetServiceServicer(object):
-    """Takes what worlds are opened from.
+    """Takes what worlds are opened from, and gives what exports have made.
     """
 
     def UploadAsset(self, request_iterator, context):
@@ -79,6 +84,13 @@ class AssetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DownloadAsset(self, request, context):
+        """A file of an operation that is done (see ExportService), from any byte of it on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AssetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +109,11 @@ def add_AssetServiceServicer_to_server(servicer, server):
                     request_deserializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.FromString,
                     response_serializer=keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.SerializeToString,
             ),
+            'DownloadAsset': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadAsset,
+                    request_deserializer=keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetRequest.FromString,
+                    response_serializer=keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'keepworld.v1.AssetService', rpc_method_handlers)
@@ -106,7 +123,7 @@ def add_AssetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AssetService(object):
-    """Takes what worlds are opened from.
+    """Takes what worlds are opened from, and gives what exports have made.
     """
 
     @staticmethod
@@ -180,6 +197,33 @@ class AssetService(object):
             '/keepworld.v1.AssetService/GetUpload',
             keepworld_dot_v1_dot_asset__service__pb2.GetUploadRequest.SerializeToString,
             keepworld_dot_v1_dot_asset__service__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadAsset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/keepworld.v1.AssetService/DownloadAsset',
+            keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetRequest.SerializeToString,
+            keepworld_dot_v1_dot_asset__service__pb2.DownloadAssetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AssetServiceStub:
-    """Takes what worlds are opened from."""
+    """Takes what worlds are opened from, and gives what exports have made."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadAsset: _aio.StreamUnaryMultiCallable[_asset_service_pb2.UploadAssetRequest, _asset_service_pb2.UploadAssetResponse]
@@ -26,9 +26,11 @@ class AssetServiceStub:
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_asset_service_pb2.GetUploadRequest, _asset_service_pb2.GetUploadResponse]
     """How far it has come; one that was refused is refused here too, for the same reason."""
+    DownloadAsset: _aio.UnaryStreamMultiCallable[_asset_service_pb2.DownloadAssetRequest, _asset_service_pb2.DownloadAssetResponse]
+    """A file of an operation that is done (see ExportService), from any byte of it on."""
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Takes what worlds are opened from."""
+    """Takes what worlds are opened from, and gives what exports have made."""
 
     @_abc_1.abstractmethod
     def UploadAsset(
@@ -57,5 +59,13 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_asset_service_pb2.GetUploadRequest, _abc.Awaitable[_asset_service_pb2.GetUploadResponse]],
     ) -> _abc.Awaitable[_asset_service_pb2.GetUploadResponse]:
         """How far it has come; one that was refused is refused here too, for the same reason."""
+
+    @_abc_1.abstractmethod
+    def DownloadAsset(
+        self,
+        request: _asset_service_pb2.DownloadAssetRequest,
+        context: _aio.ServicerContext[_asset_service_pb2.DownloadAssetRequest, _abc.AsyncIterator[_asset_service_pb2.DownloadAssetResponse]],
+    ) -> _abc.AsyncIterator[_asset_service_pb2.DownloadAssetResponse]:
+        """A file of an operation that is done (see ExportService), from any byte of it on."""
 
 def add_AssetServiceServicer_to_server(servicer: AssetServiceServicer, server: _aio.Server) -> None: ...

@@ -71,6 +71,7 @@ class GetCapabilitiesResponse(_message.Message):
     FAMILIES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
+    EXPORTS_FIELD_NUMBER: _builtins.int
     server_version: _builtins.str
     @_builtins.property
     def families(self) -> _containers.RepeatedCompositeFieldContainer[Global___FamilyCapabilities]: ...
@@ -80,6 +81,10 @@ class GetCapabilitiesResponse(_message.Message):
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_frame_pb2.ImageEncoding.ValueType]:
         """Those that frames can be asked for in; none from servers that have raw, PNG and JPEG and do not say so."""
 
+    @_builtins.property
+    def exports(self) -> Global___ExportLimits:
+        """How it exports; absent: it does not, for want of the exporters."""
+
     def __init__(
         self,
         *,
@@ -87,14 +92,47 @@ class GetCapabilitiesResponse(_message.Message):
         families: _abc.Iterable[Global___FamilyCapabilities] | None = ...,
         limits: Global___Limits | None = ...,
         encodings: _abc.Iterable[_frame_pb2.ImageEncoding.ValueType] | None = ...,
+        exports: Global___ExportLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exports", b"exports", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "families", b"families", "limits", b"limits", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "exports", b"exports", "families", b"families", "limits", b"limits", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCapabilitiesResponse: _TypeAlias = GetCapabilitiesResponse  # noqa: Y015
+
+@_typing.final
+class ExportLimits(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_OPERATIONS_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    KEPT_S_FIELD_NUMBER: _builtins.int
+    MAX_FILES_FIELD_NUMBER: _builtins.int
+    max_operations: _builtins.int
+    """Operations that are kept, those that have ended included."""
+    max_bytes: _builtins.int
+    """Of all captures and files together."""
+    kept_s: _builtins.float
+    """What has come of an operation is kept for so long."""
+    max_files: _builtins.int
+    """Files of one export."""
+    def __init__(
+        self,
+        *,
+        max_operations: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        kept_s: _builtins.float = ...,
+        max_files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_s", b"kept_s", "max_bytes", b"max_bytes", "max_files", b"max_files", "max_operations", b"max_operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLimits: _TypeAlias = ExportLimits  # noqa: Y015
 
 @_typing.final
 class FamilyCapabilities(_message.Message):

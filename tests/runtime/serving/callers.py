@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from keepworld.credentials import Credentials
-from keepworld.v1 import asset_service_pb2_grpc, world_service_pb2_grpc
+from keepworld.v1 import asset_service_pb2_grpc, export_service_pb2_grpc, world_service_pb2_grpc
 from keepworld_runtime.serving.keys import Allowance, KeyFile, Scope
 
 from tests.runtime.serving.client import error_info, serving
@@ -56,6 +56,7 @@ async def calling(server, shown: str | None) -> AsyncIterator[Any]:
             channel=carried,
             worlds=world_service_pb2_grpc.WorldServiceStub(carried),
             assets=asset_service_pb2_grpc.AssetServiceStub(carried),
+            exports=export_service_pb2_grpc.ExportServiceStub(carried),
         )
 
 

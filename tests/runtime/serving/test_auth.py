@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from keepworld import AccessError, AsyncClient, png
-from keepworld.v1 import asset_service_pb2, world_service_pb2
+from keepworld.v1 import asset_service_pb2, export_service_pb2, world_service_pb2
 from keepworld_runtime.serving.rules import RULES, owned_fields
 
 from tests.runtime.serving.callers import CUT_OFF, Keys, calling, guarded, refusal
@@ -94,7 +94,15 @@ async def things_of(caller) -> dict[str, str]:
         for kind, number in (("image", asset_service_pb2.ASSET_KIND_IMAGE), ("clip", asset_service_pb2.ASSET_KIND_CLIP))
     }
     begun = await caller.assets.BeginUpload(asset_service_pb2.BeginUploadRequest(header=header().header))
-    return {**named, "snapshot_id": taken.snapshot.snapshot_id, **uploads, "upload_id": begun.upload_id}
+    walk = Walk(caller.worlds, created)
+    await walk.attach(only_scripted=True)
+    await walk.send(script=script((1.0, 12)))
+    await walk.chunk()
+    walk.call.cancel()
+    captured = await caller.exports.CreateCapture(export_service_pb2.CreateCaptureRequest(**named))
+    operations = dict.fromkeys(("operation_id", "capture_id"), captured.operation.operation_id)
+    uploads["upload_id"] = begun.upload_id
+    return {**named, "snapshot_id": taken.snapshot.snapshot_id, **uploads, **operations}
 
 
 def unary_requests():

@@ -11,6 +11,8 @@ from tests.runtime.serving.client import serving
 
 # Ids that name nothing of a tenant's: what a caller makes up for a request of its own.
 OF_REQUESTS = {"request_id", "event_request_id"}
+# Who has the one has the other: an export is started by who has its capture.
+WITH = {"operation_id": {"capture_id"}}
 
 
 def methods_of(service: str):
@@ -51,6 +53,7 @@ def test_every_new_id_that_an_answer_holds_is_given_to_somebody(method):
     _, service, name = method.split("/")
     described = next(each for each in methods_of(service) if each.name == name)
     told, asked = _ids(described.output_type), _ids(described.input_type)
+    asked |= {other for path in asked for other in WITH.get(path, ())}
     new = {path for path in told if path.rpartition(".")[2] in OWNED} if not described.server_streaming else set()
     known = {path.rpartition(".")[2] for path in asked}
     rule = RULES[method]
