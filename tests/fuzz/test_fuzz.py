@@ -21,7 +21,7 @@ async def check_well(port: int) -> None:
         check_walk([frame for _ in range(3) for frame in (await walk.chunk())[0]], 45)
 
 
-@pytest.mark.parametrize("calls", [1500, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [2500, pytest.param(1_000_000, marks=pytest.mark.slow)])
 async def test_every_call_ends_with_a_status_that_is_not_the_servers_fault(calls):
     async with server_process("--max-sessions", "16") as (port, server):
         first = await fuzz(f"127.0.0.1:{port}", 500, seed=1)
