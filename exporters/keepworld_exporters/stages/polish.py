@@ -140,23 +140,28 @@ def _fit(
     above, below = -min(REACH, v // STRIDE * STRIDE), min(REACH, (height - 1 - v) // STRIDE * STRIDE)
     seen = 0
     for k in range(len(greys)):
-        T, s = turns[k], shifts[k]
+        # On a plane, where a pixel falls in the neighbour is a quotient of sums that grow evenly with du and dv.
+        T, s, x, y = turns[k], shifts[k], u + 0.5, v + 0.5
+        p0, pu, pv = T[0, 0] * x + T[0, 1] * y + T[0, 2] + rho * s[0], T[0, 0] + a * s[0], T[0, 1] + b * s[0]
+        q0, qu, qv = T[1, 0] * x + T[1, 1] * y + T[1, 2] + rho * s[1], T[1, 0] + a * s[1], T[1, 1] + b * s[1]
+        w0, wu, wv = T[2, 0] * x + T[2, 1] * y + T[2, 2] + rho * s[2], T[2, 0] + a * s[2], T[2, 1] + b * s[2]
         n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
         for dv in range(above, below + 1, STRIDE):
             for du in range(left, right + 1, STRIDE):
-                x, y = u + du + 0.5, v + dv + 0.5
-                here = rho + a * du + b * dv
-                w = T[2, 0] * x + T[2, 1] * y + T[2, 2] + here * s[2]
+                w = w0 + wu * du + wv * dv
                 if w < 1e-9:
                     continue
-                p = (T[0, 0] * x + T[0, 1] * y + T[0, 2] + here * s[0]) / w - 0.5
-                q = (T[1, 0] * x + T[1, 1] * y + T[1, 2] + here * s[1]) / w - 0.5
+                w = 1 / w
+                p, q = (p0 + pu * du + pv * dv) * w - 0.5, (q0 + qu * du + qv * dv) * w - 0.5
                 if not (0 <= p < width - 1 and 0 <= q < height - 1):
                     continue
-                i, j = int(p), int(q)
-                p, q = p - i, q - j
-                there = (1 - q) * ((1 - p) * greys[k, j, i] + p * greys[k, j, i + 1])
-                there += q * ((1 - p) * greys[k, j + 1, i] + p * greys[k, j + 1, i + 1]) - 0.5
+                # Not below 0, and said so: no index is then checked for counting from the end.
+                i, j = np.uintp(p), np.uintp(q)
+                p, q = p - np.float64(i), q - np.float64(j)
+                upper, lower = greys[k, j], greys[k, j + np.uintp(1)]
+                top = upper[i] + p * (upper[i + np.uintp(1)] - upper[i])
+                bottom = lower[i] + p * (lower[i + np.uintp(1)] - lower[i])
+                there = top + q * (bottom - top) - 0.5
                 ours = grey[v + dv, u + du] - 0.5
                 n += 1
                 sx += ours
