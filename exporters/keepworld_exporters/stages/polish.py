@@ -184,6 +184,6 @@ def _fit(
         return -2.0
     keep = (seen + 1) // 2
     total = 0.0
-    for i in range(keep):
-        total += each[i]
+    for rank in range(keep):
+        total += each[rank]
     return total / keep
