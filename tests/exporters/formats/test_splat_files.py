@@ -8,11 +8,11 @@ import gsply
 import numpy as np
 import plyfile
 import pytest
-from keepworld_exporters.formats import compressed_ply, sog, splat, splat_glb, splat_ply, splat_usd, spz
+from keepworld_exporters.formats import compressed_ply, decode, encode, sog, splat, splat_glb, splat_ply, splat_usd, spz
 from keepworld_exporters.formats.palettes import morton_order
 from keepworld_exporters.rasterize.cpu import render_splats
 
-from tests.exporters.formats.made import assert_same, some_splats
+from tests.exporters.formats.made import assert_same, lantern, some_splats
 
 BANDS = pytest.mark.parametrize("bands", [0, 3, 8, 15])
 
@@ -220,4 +220,18 @@ def test_a_picture_of_the_file_is_a_picture_of_the_model(module, least):
     drawn = [
         render_splats(scene, np.eye(4), K, 80, 60).image for scene in (splats, module.decode(module.encode(splats)))
     ]
+    assert -10 * np.log10(np.mean((drawn[0] - drawn[1]) ** 2) + 1e-12) > least
+
+
+@pytest.mark.parametrize(
+    ("suffix", "least"),
+    [(".splat.ply", 100), (".splat.glb", 100), (".splat.usda", 100), (".sog", 60), (".compressed.ply", 45), (".spz", 34),
+     (".v4.spz", 34), (".splat", 20)],
+)  # fmt: skip
+def test_a_ball_of_strong_harmonics_loses_in_each_file_what_is_stated_of_it(suffix, least):
+    """PSNR of what is drawn of the file against what is drawn of the scene in memory: the figures of docs/files.md."""
+    scene = lantern()
+    K = np.array([[228.0, 0, 160], [0, 228.0, 120], [0, 0, 1]])
+    back = decode(encode(scene, suffix, {}), suffix)
+    drawn = [np.clip(render_splats(each, np.eye(4), K, 320, 240).image, 0, 1) for each in (scene, back)]
     assert -10 * np.log10(np.mean((drawn[0] - drawn[1]) ** 2) + 1e-12) > least
