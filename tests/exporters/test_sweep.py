@@ -153,6 +153,14 @@ def test_the_sky_is_free_and_only_the_sky(tmp_path):
     assert np.isinf(depth[~true_sky]).mean() < 0.02
 
 
+def test_a_frame_that_no_other_can_be_compared_with_is_unknown_and_not_sky(tmp_path):
+    path = [*sideways(5), scenes.look((0, 0, 0), (0, 0, -3))]
+    frames = bare(scenes.write(tmp_path / "walk", [WALL, GROUND, BALL], path, size=SIZE)).frames
+    maps = find_depth(frames, find_reach(frames[:5]), on_view=quiet)
+    assert not maps.of(frames[5]).depth.any()
+    assert (maps.of(frames[2]).depth > 0).mean() > 0.5
+
+
 def test_what_one_view_alone_claims_does_not_count(room):
     views = [load_view(frame) for frame in room[0].frames]
     lying = views[4].depth.copy()

@@ -31,6 +31,7 @@ MIN_AGREEMENT = 0.5
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
 GLIMPSES, GLIMPSE_WIDTH, GLIMPSE_AGREEMENT = 8, 256, 0.8  # frames looked at to tell a scale
+UNCOMPARED = np.float32(-2)  # agreement of what no other picture shows
 FLAT_STEP = 3 / 255  # brightness between neighbouring pixels below which a picture shows nothing
 
 
@@ -130,7 +131,8 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
         mean, votes = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
         kept = votes >= MIN_VOTES
         depth = np.where(kept, mean, np.float32(0))
-        if frame.labels() is None:
+        # Of a frame that nothing could be compared with nothing is known: least of all that it is sky.
+        if frame.labels() is None and seen[index].swept.agreement.max() > UNCOMPARED:
             depth[sky(pictures[index].grey, seen[index].swept.inverse, kept, _far(pictures[index], reach))] = FREE
         maps[frame.number] = DepthMap(depth=depth, confidence=np.minimum(votes / np.float32(SURE_VOTES), 1))
     return FoundDepth(maps)
@@ -173,7 +175,7 @@ def _look(pictures: Sequence[Picture], c2ws: NDArray[np.float64], index: int, re
     close = choose_neighbours(c2ws, index, distance=SWEEP_BASELINE * reach.typical, count=SWEEP_NEIGHBOURS)
     if not close:
         nothing = np.zeros(picture.grey.shape, np.float32)
-        return _Seen(picture=picture, swept=Swept(inverse=nothing, agreement=nothing - 2), depth=nothing)
+        return _Seen(picture=picture, swept=Swept(inverse=nothing, agreement=nothing + UNCOMPARED), depth=nothing)
     widest = np.linalg.norm(c2ws[close, :3, 3] - c2ws[index, :3, 3], axis=1).max()
     planes = np.clip(picture.K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
     inverse_depths = np.linspace(0, 1 / reach.near, int(planes))
