@@ -9,14 +9,18 @@ import numpy as np
 from keepworld.capture import Capture, CapturedFrame
 from numpy.typing import NDArray
 
+from keepworld_exporters.making import places_of
+from keepworld_exporters.outputs import output_of
 from keepworld_exporters.page import Figure, Page
 from keepworld_exporters.pictures import contact_sheet, draw, jpeg, overlook
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 from keepworld_exporters.stages.depth import Resolution
 from keepworld_exporters.stages.select import evenly
+from keepworld_exporters.turntable import turntable
 from keepworld_exporters.walk_map import draw_map
 
 NUM_COMPARISONS = 3
+_FILMED = (Mesh, Points, Splats)  # what is shown from all round if it is there
 NAMES = {Splats: "Splats", Mesh: "Mesh", Points: "Points"}
 
 
@@ -33,6 +37,8 @@ def compose(
     length = float(np.linalg.norm(np.diff(capture.c2ws[:, :3, 3], axis=0), axis=1).sum())
     starts = {frame.chunk: index for index, frame in reversed(list(enumerate(capture.frames)))}
     events = [(starts.get(chunk, 0), event.text) for chunk, event in capture.events]
+    shown = {path: scene for path, scene in scenes.items() if output_of(path).part in ("splats", "mesh", "points")}
+    main = min(shown, key=lambda path: _FILMED.index(type(shown[path])), default=None)
     return Page(
         title=about.prompt or "A walk",
         summary=(
@@ -45,7 +51,9 @@ def compose(
         ),
         tiles=_tiles(content, unit),
         comparisons=_comparisons(scenes, heldout),
-        views=_views(capture, scenes),
+        views=_views(capture, shown),
+        film=None if main is None else turntable(shown[main], _stage(shown), capture.c2ws[:, :3, 2].mean(0)),
+        film_caption="" if main is None else f"{NAMES[type(shown[main])]} ({main.name}); also as turntable.mp4.",
         sheet=Figure(jpeg=jpeg(contact_sheet(capture.frames)), caption="Frames of the walk, in order."),
         map_svg=draw_map(capture.c2ws, events, about.units),
         events=[text for _, text in events],
@@ -56,13 +64,16 @@ def compose(
 
 def _tiles(content: Mapping[str, object], unit: str) -> list[tuple[str, str]]:
     metrics = _mapping(content["metrics"])
+    shown = "splats" if any("splats" in _mapping(entry) for entry in _mapping(content["files"]).values()) else "mesh"
     tiles = []
     for name, label, form in (
-        ("psnr", "PSNR of the splats, held-out frames", "{:.1f} dB"),
-        ("ssim", "SSIM of the splats", "{:.3f}"),
+        ("psnr", f"PSNR of the {shown}, held-out frames", "{:.1f} dB"),
+        ("ssim", f"SSIM of the {shown}", "{:.3f}"),
+        *([("mesh_psnr", "PSNR of the mesh, held-out frames", "{:.1f} dB")] if shown == "splats" else []),
         ("fscore", "F-score of the mesh at 5 cm" if unit == "m" else "F-score of the mesh at 0.05 units", "{:.3f}"),
-        ("accuracy", "mean distance to the true surface", "{:.4f} " + unit),
-        ("coverage", "of the lasting world is covered", "{:.1%}"),
+        ("chamfer", "mean distance between mesh and truth", "{:.4f} " + unit),
+        ("coverage", f"of the lasting world is covered by the {shown}", "{:.1%}"),
+        ("floaters", f"of it has something of the {shown} in front", "{:.2%}"),
     ):
         if isinstance(metrics.get(name), float):
             tiles.append((label, form.format(metrics[name])))
@@ -74,28 +85,28 @@ def _tiles(content: Mapping[str, object], unit: str) -> list[tuple[str, str]]:
 
 
 def _comparisons(scenes: Mapping[Path, Scene], heldout: Sequence[CapturedFrame]) -> list[Figure]:
-    splats = next((scene for scene in scenes.values() if isinstance(scene, Splats)), None)
-    if splats is None:
+    """Frames beside what the splats and the mesh show there, each from its written file."""
+    by_part = {output_of(path).part: scene for path, scene in scenes.items()}
+    drawn = {part: by_part[part] for part in ("splats", "mesh") if part in by_part}
+    if not drawn:
         return []
     figures = []
     for frame in evenly(heldout, NUM_COMPARISONS):
         gap = np.full((frame.camera.height, 6, 3), 128, np.uint8)
-        both = np.concatenate([frame.image(), gap, draw(splats, frame.camera)], 1)
-        figures.append(
-            Figure(jpeg=jpeg(both), caption=f"Frame {frame.number}: as captured (left), as the splats show it (right).")
-        )
+        row = [frame.image()]
+        for scene in drawn.values():
+            row += [gap, draw(scene, frame.camera)]
+        caption = f"Frame {frame.number}: as captured, then as shown by the {' and by the '.join(drawn)}."
+        figures.append(Figure(jpeg=jpeg(np.concatenate(row, 1)), caption=caption))
     return figures
 
 
 def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
     """Each scene from above and from the middle of the walk."""
-    extents = [_places(scene) for scene in scenes.values() if isinstance(scene, Mesh)] or [
-        _places(s) for s in scenes.values()
-    ]
-    if not extents:
+    if not scenes:
         return []
     inside = capture.frames[len(capture) // 2].camera
-    above = overlook(extents[0], capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
+    above = overlook(_stage(scenes), capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
     figures = []
     for path, scene in scenes.items():
         name = NAMES[type(scene)]
@@ -104,14 +115,10 @@ def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
     return figures
 
 
-def _places(scene: Scene) -> NDArray[np.float32]:
-    match scene:
-        case Mesh():
-            return scene.vertices
-        case Points():
-            return scene.positions
-        case Splats():
-            return scene.means
+def _stage(scenes: Mapping[Path, Scene]) -> NDArray[np.float32]:
+    """The places that pictures from above are to show: the mesh's, which ends where things are no longer sharp."""
+    first = next((scene for scene in scenes.values() if isinstance(scene, Mesh)), next(iter(scenes.values())))
+    return places_of(first)
 
 
 def _tables(content: Mapping[str, object]) -> dict[str, list[list[str]]]:
@@ -122,33 +129,70 @@ def _tables(content: Mapping[str, object]) -> dict[str, list[list[str]]]:
             f"{about[kind]:,} {kind}" for kind in ("splats", "points", "triangles", "frames") if kind in about
         )
         files.append([name, f"{float(str(about['bytes'])) / 1e6:.1f} MB", holds])
-    fidelity = [["File", "F-score", "Precision", "Recall", "Accuracy", "Completeness"]]
+    seen = [["File", "PSNR", "SSIM", "PSNR where covered", "PSNR with sky", "Covered", "Floaters", "Depth off by"]]
+    for name, entry in _mapping(content["files"]).items():
+        about = _mapping(entry)
+        if isinstance(about.get("psnr"), float):
+            forms = ("{:.2f} dB", "{:.3f}", "{:.2f} dB", "{:.2f} dB", "{:.1%}", "{:.2%}", "{:.2%}")
+            keys = ("psnr", "ssim", "psnr_covered", "psnr_all", "coverage", "floaters", "depth_error")
+            told = [
+                form.format(about[key]) if isinstance(about.get(key), float) else "–"
+                for form, key in zip(forms, keys, strict=True)
+            ]
+            seen.append([name, *told])
+    fidelity = [["File", "F-score", "Precision", "Recall", "Chamfer", "Accuracy", "Completeness"]]
     for name, entry in _mapping(content["files"]).items():
         about = _mapping(entry)
         if "fscore" in about:
             fidelity.append(
-                [name, *(f"{about[key]:.4f}" for key in ("fscore", "precision", "recall", "accuracy", "completeness"))]
+                [
+                    name,
+                    *(
+                        f"{about[key]:.4f}"
+                        for key in ("fscore", "precision", "recall", "chamfer", "accuracy", "completeness")
+                    ),
+                ]
             )
+    worked, peaks = _numbers(content["processor_s"]), _numbers(content["peak_bytes"])
+    expected = _numbers(_mapping(content["expected"])["processor_s"])
     stages = [
-        ["Stage", "Seconds"],
-        *([name, f"{seconds:.1f}"] for name, seconds in _numbers(content["seconds"]).items()),
+        ["Stage", "Seconds", "Of a processor", "Expected", "Memory at most"],
+        *(
+            [
+                name,
+                f"{seconds:.1f}",
+                f"{worked.get(name, 0):.1f}",
+                f"{expected.get(name, 0):.1f}",
+                f"{peaks.get(name, 0) / 1e9:.2f} GB",
+            ]
+            for name, seconds in _numbers(content["seconds"]).items()
+        ),
     ]
     made = [["", ""], *([name.replace("_", " "), str(value)] for name, value in _mapping(content["manifest"]).items())]
     tables = {"Files": files}
+    if len(seen) > 1:
+        tables["Against held-out frames"] = seen
     if len(fidelity) > 1:
         tables["Against the true surface"] = fidelity
     return {**tables, "Time": stages, "Made from": made}
 
 
 def _notes(content: Mapping[str, object], resolution: Resolution, unit: str) -> list[str]:
+    further = f", then {content['rings']} rings of cells twice as large each time" if content.get("rings") else ""
     notes = [
-        f"The mesh reaches {resolution.max_depth:g} {unit} from the cameras, in cells of {resolution.voxel:g} {unit}; points and "
-        "splats go on beyond it, coarser with distance.",
-        "PSNR and SSIM are of the lasting world: the sky and what moved are left out. Over every pixel, sky included, PSNR is "
-        f"{_mapping(content['metrics']).get('psnr_all', '–')} dB.",
-        "The splats are discs laid on the points; only their colours were fitted, to frames that were not held out.",
+        f"The mesh reaches {resolution.max_depth:g} {unit} from the cameras, in cells of {resolution.voxel:g} {unit}{further}; "
+        "points and splats go on beyond it, coarser with distance.",
+        "PSNR and SSIM are of the lasting world: the sky and what moved are left out, and what a file does not show counts as "
+        "black. Where covered: of the pixels that it shows. With sky: of every pixel; a mesh has no sky.",
+        "Floaters are pixels where a file has something more than a tenth nearer than the frame shows.",
         "The sky of the splats is a far shell coloured by what the frames saw; it holds no geometry.",
     ]
+    holes = content.get("holes")
+    if isinstance(holes, Mapping):
+        notes.append(
+            f"Holes of the mesh: {holes['filled']} small ones closed, {holes['left']} left open, with rims of "
+            f"{holes['rim']:.1f} {unit} together; nobody saw what is there."
+        )
     revisit = content.get("revisit")
     if isinstance(revisit, Mapping):
         alike = "" if revisit["psnr"] is None else f" (PSNR {revisit['psnr']:.1f} dB)"
@@ -159,7 +203,8 @@ def _notes(content: Mapping[str, object], resolution: Resolution, unit: str) -> 
     if "fscore" in _mapping(content["metrics"]):
         notes.append(
             "Accuracy is the mean distance from the mesh to the true surface, completeness that from the seen part of the true "
-            "surface (within the mesh's range) to the mesh; precision and recall are the shares of those below the threshold."
+            "surface (within the mesh's range) to the mesh, "
+            "chamfer their mean; precision and recall are the shares of those below the threshold."
         )
     return notes
 

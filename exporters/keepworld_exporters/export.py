@@ -3,248 +3,261 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-from keepworld.capture import Capture, CapturedFrame
+from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from keepworld.files import whole_file, write_atomically
 
 from keepworld_exporters import manifest
 from keepworld_exporters.compose import compose
-from keepworld_exporters.formats import FORMATS, VIDEO, encode, suffix_of
+from keepworld_exporters.estimate import Estimate, fitting
+from keepworld_exporters.formats import FORMATS, encode_files, frames, parts_glb
+from keepworld_exporters.heldout import MAX_HELDOUT
+from keepworld_exporters.making import Made, Maker, places_of
+from keepworld_exporters.outputs import HULLS, Output
 from keepworld_exporters.page import render_page
+from keepworld_exporters.placement import GROUND, Placement, ground_below
+from keepworld_exporters.plan import Plan
 from keepworld_exporters.progress import Clock, Progress
-from keepworld_exporters.rasterize.fit import Target, fit_colours
-from keepworld_exporters.report import headline, load_truth, measure_file, read_back
+from keepworld_exporters.reading import read_back
+from keepworld_exporters.report import headline, load_truth, measure_file
 from keepworld_exporters.revisit import find_revisit
-from keepworld_exporters.scene import Mesh, Scene
-from keepworld_exporters.stages import fuse
-from keepworld_exporters.stages.depth import View, choose_resolution, load_view, typical_depth
+from keepworld_exporters.stages.depth import choose_resolution, typical_depth
 from keepworld_exporters.stages.moving import without_moving
-from keepworld_exporters.stages.paint import vertex_normals
-from keepworld_exporters.stages.points import gather_points
-from keepworld_exporters.stages.predicted import KINDS, Kind
-from keepworld_exporters.stages.select import cover, evenly, select
-from keepworld_exporters.stages.sky import sky_shell
+from keepworld_exporters.stages.select import Selection, cover, select
 from keepworld_exporters.stages.sources import DepthSource
-from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
-from keepworld_exporters.stages.texture import texture
-from keepworld_exporters.train.preset import train_splats
-from keepworld_exporters.train.settings import PRESETS, PREVIEW, TRAINED, Training
+from keepworld_exporters.stages.survey import Reach
+from keepworld_exporters.survey import Surveyed, look
+from keepworld_exporters.unfinished import Unfinished, capture_digest
 from keepworld_exporters.video import write_video
 
-BUDGET_BYTES = 2 * 2**30
-MAX_FACES = 600_000
-TEXTURED_FACES = 150_000  # laying out more takes minutes, and the texture holds the detail
-MAX_POINTS = 600_000  # 248 bytes each as splats: about 150 MB
 MAX_FOUND = 60  # frames whose depth is found from their pictures: some seconds each
-FIT_VIEWS, FIT_ROUNDS = 28, 2
-_WEIGHTS = {
-    "read": 1.0,
-    "depth": 200.0,
-    "points": 8.0,
-    "mesh": 22.0,
-    "texture": 60.0,
-    "splats": 4.0,
-    "colours": 18.0,
-    "standard": 400.0,
-    "final": 3000.0,
-    "write": 6.0,
-    "film": 5.0,
-    "measure": 14.0,
-    "pictures": 4.0,
-}
+_FIRST_LOOK = 3.0  # seconds, about, before anything is known
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What to make.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Start:
+    """What is known before anything is made: which frames, what they show, what it will take.
 
-    Attributes:
-        files: where to; each suffix says what.
-        report: folder for report.html and report.json, or None.
-        holdout: every so many-th frame is kept for measuring; 0 for none.
-        voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
-        truth: a triangle mesh of the true surface, or None.
-        depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says, or None.
-        depth_kind: in what it may be off: one of `predicted.KINDS`.
-        texture: texels along a side of the mesh's texture, about; 0 for colours at its vertices only.
-        preset: how much work goes into splats: one of `PRESETS`.
-        training: what else is asked of their training, where the preset has any.
-        told: what was done to the capture before, for the manifest.
+    `reach` is there where depth is to be found, and `coarser` says how much larger cells are than was planned.
     """
 
-    files: tuple[Path, ...]
-    report: Path | None = None
-    holdout: int = 8
-    voxel: float | None = None
-    max_depth: float | None = None
-    truth: Path | None = None
-    depth: Path | None = None
-    depth_kind: Kind = "metric"
-    texture: int = 0
-    preset: str = PREVIEW
-    training: Training = field(default_factory=Training)
-    told: Mapping[str, object] = field(default_factory=dict)
+    plan: Plan
+    selection: Selection
+    source: DepthSource | None
+    reach: Reach | None
+    seen: Surveyed
+    expected: Estimate
+    coarser: float
 
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
-        if self.depth_kind not in KINDS:
-            raise ValueError(f"depth_kind must be one of {', '.join(KINDS)}, got {self.depth_kind!r}")
+
+def begin(capture: Capture, plan: Plan) -> Start:
+    """Look at a capture, choose its frames, and make the plan fit into memory.
+
+    Raises:
+        ExportError: there is nothing to export, or it would need too much memory.
+    """
+    if not capture.frames:
+        raise ExportError(f"{capture.folder} holds no whole chunk yet: there is nothing to export")
+    source = known_depth(capture.frames, plan.depth, plan.depth_kind)
+    if plan.parts <= {"video"}:
+        selection = Selection(used=(), heldout=())
+        seen = Surveyed(resolution=choose_resolution(1.0, 1.0), rings=0, blocks=(), lasting=0, megapixels=0, frames=0)
+        expected = fitting(plan, seen, frames=len(capture), heldout=0, blind=False)[2]
+        return Start(
+            plan=plan, selection=selection, source=None, reach=None, seen=seen, coarser=1.0, expected=expected,
+        )  # fmt: skip
+    reach = find_reach(capture.frames) if source is None else None
+    typical = reach.typical if reach else typical_depth(capture.frames, source)
+    focal = float(capture.frames[0].camera.K[0, 0])
+    # Further away than most of what is seen, depth from pictures is too rough for a mesh.
+    max_depth = plan.max_depth or (reach.typical if reach else None)
+    resolution = choose_resolution(focal, typical, voxel=plan.voxel, max_depth=max_depth)
+    selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
+    if reach:
+        selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
+    if source is not None and selection.used[0].labels() is None:
+        source = without_moving(selection.used, source, typical=typical)
+    seen = look(selection.used, source, resolution, backdrop=plan.amounts().backdrop and reach is None)
+    plan, coarser, expected = fitting(
+        plan, seen, frames=len(capture), heldout=len(selection.heldout), blind=reach is not None
+    )
+    if coarser > 1:
+        wider = choose_resolution(focal, typical, voxel=resolution.voxel * coarser, max_depth=resolution.max_depth)
+        seen = replace(seen, resolution=wider)
+    return Start(
+        plan=plan, selection=selection, source=source, reach=reach, seen=seen, expected=expected, coarser=coarser
+    )
 
 
 def export(
-    capture: Capture, plan: Plan, *, on_progress: Callable[[Progress], None] = lambda progress: None
+    capture: Capture,
+    plan: Plan,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_start: Callable[[Start], None] = lambda start: None,
 ) -> dict[str, object]:
     """Make the files of a plan from a capture, and measure them.
 
+    Killed on the way, it goes on from the last stage that was done when it is called with the same again.
+
+    Args:
+        capture: the walk.
+        plan: what to make of it.
+        on_progress: told of every step.
+        on_start: told what it will take, before it does.
+
     Returns:
-        What `report.json` holds: `files` (name -> path, bytes, counts and figures), `metrics`, `seconds`, `manifest`.
+        What `report.json` holds: `files` (name -> path, bytes, counts and figures), `metrics`, `psnr`, `seconds`, `manifest`.
 
     Raises:
         ExportError: the capture has no depth, nothing lasting in view, or would need too much memory.
     """
-    kinds = {path: suffix_of(path.name) for path in plan.files}
-    wanted = {FORMATS[suffix].holds for suffix in kinds.values() if suffix in FORMATS}
-    source = known_depth(capture.frames, plan.depth, plan.depth_kind)
-    blind = source is None and bool(wanted)
-    clock = Clock(_stage_weights(wanted, plan, VIDEO in kinds.values(), blind), on_progress)
-    with clock.stage("read"):
-        if not capture.frames:
-            raise ExportError(f"{capture.folder} holds no whole chunk yet: there is nothing to export")
-        reach = find_reach(capture.frames) if blind else None
-        typical = reach.typical if reach else typical_depth(capture.frames, source) if wanted else 1.0
-        resolution = choose_resolution(
-            float(capture.frames[0].camera.K[0, 0]),
-            typical,
-            voxel=plan.voxel,
-            # Further away than most of what is seen, depth from pictures is too rough for a mesh.
-            max_depth=plan.max_depth or (reach.typical if reach else None),
-        )
-        selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
-        truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and wanted - {"splats"} else None
-        if source is not None and wanted and selection.used[0].labels() is None:
-            source = without_moving(selection.used, source, typical=typical)
-    if reach:
-        selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
-        with clock.stage("depth", len(selection.used)) as step:
-            source = find_depth(selection.used, reach, on_view=step)
-    about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)
-    about |= plan.told
-    made: dict[str, Scene] = {}
-
-    def views() -> Iterator[View]:
-        return (load_view(frame, source) for frame in selection.used)
-
-    if wanted & {"points", "splats"}:
-        with clock.stage("points", len(selection.used)) as step:
-            cloud = gather_points(views, resolution.voxel / 1.5, max_points=MAX_POINTS, on_view=step)
-            made["points"] = cloud.points
-    if "mesh" in wanted:
-        with clock.stage("mesh", fuse.PASSES * len(selection.used)) as step:
-            max_faces = TEXTURED_FACES if plan.texture else MAX_FACES
-            mesh = fuse.fuse_mesh(views, resolution, max_faces=max_faces, budget_bytes=BUDGET_BYTES, on_view=step)
-        if plan.texture:
-            with clock.stage("texture", len(selection.used)) as step:
-                mesh = texture(mesh, views(), size=plan.texture, tolerance=2 * resolution.voxel, on_view=step)
-        made["mesh"] = mesh
-    if "splats" in wanted:
-        with clock.stage("splats"):
-            shell = sky_shell(views(), cloud.points.positions)
-        if plan.preset == PREVIEW:
-            ground = splats_from_cloud(cloud)
-            laid = ground if shell is None else join(ground, shell)
-            chosen = evenly(selection.used, FIT_VIEWS)
-            with clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
-                targets = [partial(_target, frame, source) for frame in chosen]
-                made["splats"] = fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
-        else:
-            settings = plan.training.settings(plan.preset)
-            file = next(
-                path for path, suffix in kinds.items() if suffix in FORMATS and FORMATS[suffix].holds == "splats"
-            )
-            unfinished = file.with_name(f".{file.name}.training")
-            with clock.stage(plan.preset, settings.iterations or 1) as step:
-                made["splats"] = train_splats(
-                    cloud, shell, views(), settings, checkpoint=unfinished, watch=plan.training.watch, on_step=step
-                )
-    files: dict[str, dict[str, object]] = {}
-    with clock.stage("write", len(kinds)) as step:
-        for path, suffix in kinds.items():
-            if suffix in FORMATS:
-                kind = FORMATS[suffix]
-                write_atomically(path, encode(_finished(made[kind.holds]), suffix, manifest.for_file(about, kind)))
-                files[path.name] = {"path": str(path), "bytes": path.stat().st_size}
-            step()
-    made.clear()
-    if VIDEO in kinds.values():
-        with clock.stage("film", len(capture)) as step:
-            for path in (path for path, suffix in kinds.items() if suffix == VIDEO):
-                with whole_file(path) as unfinished:
-                    write_video(unfinished, capture.frames, capture.provenance.fps, about=about, on_frame=step)
-                files[path.name] = {"path": str(path), "bytes": path.stat().st_size, "frames": len(capture)}
-    scenes = {path: read_back(path) for path, suffix in kinds.items() if suffix in FORMATS}
-    with clock.stage("measure", len(selection.heldout)) as step:
-        centres = capture.c2ws[:, :3, 3]
-        for path, scene in scenes.items():
-            measured = measure_file(
-                scene,
-                heldout=selection.heldout,
-                truth=truth,
-                centres=centres,
-                max_depth=resolution.max_depth,
-                on_step=step,
-            )
-            files[path.name] |= measured
-            manifest.write_beside(path, {**manifest.for_file(about, FORMATS[kinds[path]]), "metrics": measured})
-    revisit = find_revisit(capture)
-    content: dict[str, object] = {
-        "files": files,
-        "metrics": headline(files),
-        "revisit": asdict(revisit) if revisit else None,
-        "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
-        "manifest": about,
-        "capture": str(capture.folder),
-        "heldout": [frame.number for frame in selection.heldout],
-    }
-    for folder in sorted({path.parent for path in plan.files}):
-        write_atomically(folder / "scene.manifest.json", json.dumps(about, indent=1).encode())
-    if plan.report is not None:
-        with clock.stage("pictures"):
-            plan.report.mkdir(parents=True, exist_ok=True)
-            page = compose(capture, scenes, selection.heldout, resolution, content)
-            write_atomically(plan.report / "report.html", render_page(page))
-            write_atomically(plan.report / "report.json", json.dumps(content, indent=1).encode())
+    start = begin(capture, plan)
+    on_start(start)
+    plan, selection, resolution = start.plan, start.selection, start.seen.resolution
+    clock = Clock({**start.expected.processor_s, "read": _FIRST_LOOK}, on_progress)
+    unfinished = Unfinished(plan.files[0].parent, {"capture": capture_digest(capture.folder), "plan": asdict(plan)})
+    try:
+        with clock.stage("read"):
+            truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and selection.used else None
+        source = start.source
+        if start.reach:
+            with clock.stage("depth", len(selection.used)) as step:
+                source = find_depth(selection.used, start.reach, on_view=step)
+        made = Maker(plan, start.seen, selection.used, source, clock, unfinished).make(rough=start.source is None)
+        placement = _placement(plan, made, capture)
+        about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)
+        about |= plan.told
+        files = _write(capture, plan, made, placement, about, clock)
+        holes = made.holes
+        del made
+        scenes = {
+            output.path: read_back(output.path, convention=plan.convention, placement=placement)
+            for output in plan.outputs
+            if output.suffix in FORMATS
+        }
+        drawn = [output for output in plan.outputs if output.part in ("splats", "mesh")]
+        with clock.stage("measure", max(1, len(drawn) * min(MAX_HELDOUT, len(selection.heldout)))) as step:
+            for output in plan.outputs:
+                if output.suffix in FORMATS:
+                    files[output.path.name] |= {"part": output.part} | measure_file(
+                        scenes[output.path],
+                        heldout=selection.heldout if output in drawn else (),
+                        truth=None if output.part in ("collider", HULLS) else truth,
+                        centres=capture.c2ws[:, :3, 3],
+                        max_depth=resolution.max_depth,
+                        on_step=step,
+                    )
+        content = _content(capture, start, files, clock, unfinished, about)
+        if holes is not None:
+            content["holes"] = asdict(holes)
+        for folder in sorted({path.parent for path in plan.files}):
+            write_atomically(folder / "scene.manifest.json", json.dumps(about, indent=1).encode())
+        _write_manifests(plan, about, placement, files)
+        if plan.report is not None:
+            with clock.stage("pictures"):
+                plan.report.mkdir(parents=True, exist_ok=True)
+                page = compose(capture, scenes, selection.heldout, resolution, content)
+                if page.film is not None:
+                    write_atomically(plan.report / "turntable.mp4", page.film)
+                write_atomically(plan.report / "report.html", render_page(page))
+                write_atomically(plan.report / "report.json", json.dumps(content, indent=1).encode())
+    finally:
+        # A kill leaves what was done, to go on from; an end of any other kind leaves nothing.
+        unfinished.forget()
     return content
 
 
-def _finished(scene: Scene) -> Scene:
-    """What is written of a scene: a mesh with its normals."""
-    if isinstance(scene, Mesh) and scene.normals is None:
-        return replace(scene, normals=vertex_normals(scene.vertices, scene.faces))
-    return scene
+def _placement(plan: Plan, made: Made, capture: Capture) -> Placement:
+    if plan.origin != GROUND or not made.scenes:
+        return Placement(scale=plan.scale)
+    scene = made.scenes.get("mesh") or made.scenes.get("points") or next(iter(made.scenes.values()))
+    below = ground_below(capture.frames[0].camera.centre, places_of(scene))
+    return Placement(scale=plan.scale, shift=(-float(below[0]), -float(below[1]), -float(below[2])))
 
 
-def _target(frame: CapturedFrame, source: DepthSource | None) -> Target:
-    """A frame's picture for fitting colours: the lasting world and the sky, without what moves."""
-    view = load_view(frame, source)
-    mask = (view.depth > 0).astype(np.float32)
-    return Target(image=view.image, mask=mask, viewmat=view.viewmat, K=view.K)
+def _write(
+    capture: Capture, plan: Plan, made: Made, placement: Placement, about: Mapping[str, object], clock: Clock
+) -> dict[str, dict[str, object]]:
+    """Write all files; gives by name where each is and how large, with the files that lie beside it."""
+    files: dict[str, dict[str, object]] = {}
+    outputs = [output for output in plan.outputs if output.suffix in FORMATS]
+    with clock.stage("write", max(1, len(outputs))) as step:
+        for output in outputs:
+            data = _encoded(output, plan, made, placement, about)
+            for name, part in data.items():
+                write_atomically(output.path.with_name(name), part)
+            files[output.path.name] = {"path": str(output.path), "bytes": sum(map(len, data.values()))}
+            step()
+    films = [output for output in plan.outputs if output.suffix not in FORMATS]
+    if films:
+        with clock.stage("film", len(films) * len(capture)) as step:
+            for output in films:
+                with whole_file(output.path) as unfinished:
+                    write_video(unfinished, capture.frames, capture.provenance.fps, about=about, on_frame=step)
+                size = output.path.stat().st_size
+                files[output.path.name] = {"path": str(output.path), "bytes": size, "frames": len(capture)}
+    return files
 
 
-def _stage_weights(wanted: set[str], plan: Plan, film: bool, blind: bool) -> dict[str, float]:
-    """About how long each stage that will run takes, compared to the others."""
-    runs = {
-        "read": True, "depth": blind, "points": bool(wanted & {"points", "splats"}),
-        "mesh": "mesh" in wanted, "texture": "mesh" in wanted and plan.texture > 0, "splats": "splats" in wanted,
-        "colours": "splats" in wanted and plan.preset == PREVIEW,
-        **{name: "splats" in wanted and plan.preset == name for name in TRAINED},
-        "write": True, "film": film, "measure": True, "pictures": plan.report is not None,
-    }  # fmt: skip
-    return {name: weight for name, weight in _WEIGHTS.items() if runs[name]}
+def _encoded(
+    output: Output, plan: Plan, made: Made, placement: Placement, about: Mapping[str, object]
+) -> Mapping[str, bytes]:
+    """A file and those beside it, by name."""
+    told = _told(output, plan, placement, about)
+    if output.part == HULLS and output.suffix == ".glb":
+        turned = [frames.to_convention(placement.apply(hull), FORMATS[output.suffix].convention) for hull in made.hulls]
+        return {output.path.name: parts_glb.encode(turned, told)}
+    scene = placement.apply(made.scenes[output.part])
+    return encode_files(scene, output.path.name, told, convention=plan.convention)
+
+
+def _told(output: Output, plan: Plan, placement: Placement, about: Mapping[str, object]) -> dict[str, object]:
+    told = manifest.for_file(about, FORMATS[output.suffix], plan.convention)
+    if plan.profile is not None:
+        told["profile"] = plan.profile
+    if placement != Placement():
+        told["placed_from_session"] = placement.matrix().tolist()
+    return told
+
+
+def _write_manifests(
+    plan: Plan, about: Mapping[str, object], placement: Placement, files: Mapping[str, Mapping[str, object]]
+) -> None:
+    """A manifest beside each file, with its figures."""
+    for output in plan.outputs:
+        if output.suffix in FORMATS:
+            figures = {key: value for key, value in files[output.path.name].items() if key not in ("path", "bytes")}
+            manifest.write_beside(output.path, {**_told(output, plan, placement, about), "metrics": figures})
+
+
+def _content(
+    capture: Capture,
+    start: Start,
+    files: Mapping[str, Mapping[str, object]],
+    clock: Clock,
+    unfinished: Unfinished,
+    about: Mapping[str, object],
+) -> dict[str, object]:
+    revisit = find_revisit(capture)
+    metrics = headline(files)
+    return {
+        "files": files,
+        "metrics": metrics,
+        "psnr": metrics.get("psnr"),
+        "revisit": asdict(revisit) if revisit else None,
+        "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
+        "processor_s": {name: round(seconds, 2) for name, seconds in clock.processor_s.items()},
+        "peak_bytes": dict(clock.peak_bytes),
+        "expected": asdict(start.expected),
+        "coarser": round(start.coarser, 3),
+        "rings": start.seen.rings,
+        "resumed": unfinished.resumed,
+        "manifest": about,
+        "capture": str(capture.folder),
+        "heldout": [frame.number for frame in start.selection.heldout],
+    }

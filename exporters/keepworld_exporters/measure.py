@@ -25,6 +25,7 @@ class Fidelity:
         completeness: mean distance from the truth that was seen to the surface.
         precision, recall: shares of those distances below `threshold`.
         fscore: their harmonic mean.
+        chamfer: the mean of accuracy and completeness.
         num_seen: how many points of the truth were seen, which completeness and recall speak of.
     """
 
@@ -34,6 +35,7 @@ class Fidelity:
     precision: float
     recall: float
     fscore: float
+    chamfer: float
     num_seen: int
 
 
@@ -70,13 +72,16 @@ def fidelity(to_truth: NDArray[np.floating], to_surface: NDArray[np.floating], *
     """Sum up distances from the surface to the truth [N] and from the truth that was seen to the surface [M]."""
     precision = float((to_truth < threshold).mean()) if to_truth.size else 0.0
     recall = float((to_surface < threshold).mean()) if to_surface.size else 0.0
+    accuracy = float(to_truth.mean()) if to_truth.size else float("nan")
+    completeness = float(to_surface.mean()) if to_surface.size else float("nan")
     return Fidelity(
         threshold=threshold,
-        accuracy=float(to_truth.mean()) if to_truth.size else float("nan"),
-        completeness=float(to_surface.mean()) if to_surface.size else float("nan"),
+        accuracy=accuracy,
+        completeness=completeness,
         precision=precision,
         recall=recall,
         fscore=2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        chamfer=(accuracy + completeness) / 2,
         num_seen=int(to_surface.size),
     )
 

@@ -22,7 +22,7 @@ p{margin:6px 0 12px;max-width:70ch}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .tile b{display:block;font-size:1.5rem;font-weight:600}
 .tile span{color:var(--soft);font-size:.85rem}
-img,svg{max-width:100%;height:auto;border-radius:8px;display:block}
+img,svg,video{max-width:100%;height:auto;border-radius:8px;display:block}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:14px}
 figure{margin:0}
 figcaption{font-size:.85rem;margin-top:5px}
@@ -42,6 +42,7 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 ol{padding-left:1.3em}
 footer{margin-top:48px;color:var(--soft);font-size:.85rem}
 """
+POLICY = "default-src 'none';img-src data:;media-src data:;style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +62,8 @@ class Page:
     tiles: Sequence[tuple[str, str]]
     comparisons: Sequence[Figure]
     views: Sequence[Figure]
+    film: bytes | None
+    film_caption: str
     sheet: Figure
     map_svg: str
     events: Sequence[str]
@@ -75,16 +78,18 @@ def render_page(page: Page) -> bytes:
     )
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>",
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none';img-src data:;style-src 'unsafe-inline'\">",
+        f'<meta http-equiv=Content-Security-Policy content="{POLICY}">',
         f"<title>{_text(page.title)}</title><style>{STYLE}</style><main>",
         f"<h1>{_text(page.title)}</h1><p class=soft>{_text(page.summary)}</p><div class=tiles>{tiles}</div>",
     ]
     if page.comparisons:
-        parts.append("<h2>Held-out frames, and the splats from the same cameras</h2>")
+        parts.append("<h2>Held-out frames, and what the files show from the same cameras</h2>")
         parts.append("<p class=soft>These frames were not used to make anything.</p>")
         parts += [f"<div style='margin-bottom:14px'>{_figure(figure)}</div>" for figure in page.comparisons]
     if page.views:
         parts.append(f"<h2>What the files hold</h2><div class=pair>{''.join(map(_figure, page.views))}</div>")
+    if page.film is not None:
+        parts.append(f"<h2>From all round</h2>{_film(page.film, page.film_caption)}")
     parts.append("<h2>The walk</h2><div class=pair>" + page.map_svg + "<div>")
     if page.events:
         parts.append("<p>On the way:</p><ol>" + "".join(f"<li>{_text(text)}</li>" for text in page.events) + "</ol>")
@@ -105,6 +110,14 @@ def _figure(figure: Figure) -> str:
     caption = _text(figure.caption)
     return (
         f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _film(mp4: bytes, caption: str) -> str:
+    data = base64.b64encode(mp4).decode()
+    return (
+        f'<figure><video autoplay loop muted playsinline controls src="data:video/mp4;base64,{data}"></video>'
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 
 

@@ -27,7 +27,8 @@ def draw(scene: Scene, camera: Camera, *, background: NDArray[np.uint8] = BACKGR
             seen = render_splats(scene, viewmat, K, width, height)
             return to_bytes(seen.image + (1 - seen.alpha[..., None]) * (background / np.float32(255)))
         case Mesh():
-            return render_mesh(scene, viewmat, K, width, height, background=background)[0]
+            shown = render_mesh(scene, viewmat, K, width, height, samples=2)
+            return to_bytes(shown.image + (1 - shown.alpha[..., None]) * (background / np.float32(255)))
         case Points():
             return render_points(scene, viewmat, K, width, height, background=background)
 

@@ -9,16 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
+from keepworld_exporters import memory
+
 INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an export is: `share` of all the work in [0, 1], `left_s` seconds to go, None while that is a guess."""
+    """How far an export is: `share` of all the work in [0, 1], `left_s` seconds to go, None while that is a guess.
+
+    `memory_bytes` is what the process holds at that moment.
+    """
 
     stage: str
     share: float
     left_s: float | None
+    memory_bytes: int
 
 
 class Clock:
@@ -27,17 +33,25 @@ class Clock:
     Args:
         weights: stage -> about how long it takes compared to the others, in the order they come.
         tell: called at most every `INTERVAL_S`, and at the beginning and end of each stage.
+
+    Attributes:
+        seconds: what each stage took.
+        processor_s: of processors' time, which another program beside this one does not change.
+        peak_bytes: the most memory the process held in each.
     """
 
     def __init__(self, weights: Mapping[str, float], tell: Callable[[Progress], None]) -> None:
         self.seconds: dict[str, float] = {}
+        self.processor_s: dict[str, float] = {}
+        self.peak_bytes: dict[str, int] = {}
         self._weights, self._tell = weights, tell
         self._done, self._began, self._told = 0.0, time.monotonic(), 0.0
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[], None]]:
         """Time a stage; what comes back is to be called after each of its `steps`."""
-        began, count = time.monotonic(), 0
+        began, worked, count = time.monotonic(), time.process_time(), 0
+        memory.forget_peak()
         self._report(name, 0.0, always=True)
 
         def step() -> None:
@@ -48,6 +62,8 @@ class Clock:
         yield step
         self._done += self._weights[name]
         self.seconds[name] = time.monotonic() - began
+        self.processor_s[name] = time.process_time() - worked
+        self.peak_bytes[name] = memory.peak()
         self._report(name, 0.0, always=True)
 
     def _report(self, stage: str, part: float, *, always: bool = False) -> None:
@@ -57,7 +73,19 @@ class Clock:
         self._told = now
         share = min(1.0, (self._done + part * self._weights.get(stage, 0.0)) / sum(self._weights.values()))
         elapsed = now - self._began
-        self._tell(Progress(stage, share, elapsed * (1 - share) / share if share > 0.05 else None))
+        left_s = elapsed * (1 - share) / share if share > 0.05 else None
+        self._tell(Progress(stage=stage, share=share, left_s=left_s, memory_bytes=memory.resident()))
+
+
+def told_s(seconds: float) -> str:
+    """A time in words that are as exact as a guess can be."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def bar(stream: TextIO) -> Callable[[Progress], None]:
@@ -65,9 +93,10 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
 
     def tell(progress: Progress) -> None:
         filled = int(28 * progress.share)
-        left = "" if progress.left_s is None else f"  {progress.left_s:3.0f} s left"
+        left = "" if progress.left_s is None else f"  {told_s(progress.left_s)} left"
+        left += f"  {progress.memory_bytes / 1e9:.1f} GB" if progress.memory_bytes else ""
         line = f"\r{'█' * filled}{'░' * (28 - filled)} {100 * progress.share:3.0f} %  {progress.stage}{left}"
-        stream.write(f"{line:<76}"[:120])
+        stream.write(f"{line:<84}"[:120])
         if progress.share >= 1:
             stream.write("\n")
         stream.flush()
@@ -76,13 +105,14 @@ def bar(stream: TextIO) -> Callable[[Progress], None]:
 
 
 def json_lines(stream: TextIO) -> Callable[[Progress], None]:
-    """Write progress as one JSON object a line."""
+    """Write progress as one JSON object a line: `stage`, `share`, `left_s` and `memory_bytes`, as `Progress` has them."""
 
     def tell(progress: Progress) -> None:
         line = {
             "stage": progress.stage,
             "share": round(progress.share, 4),
             "left_s": None if progress.left_s is None else round(progress.left_s, 1),
+            "memory_bytes": progress.memory_bytes,
         }
         stream.write(json.dumps(line) + "\n")
         stream.flush()

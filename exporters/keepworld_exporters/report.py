@@ -15,24 +15,20 @@ from keepworld.errors import ExportError
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from keepworld_exporters.formats import decode, suffix_of
 from keepworld_exporters.formats.ply import decode_triangles
-from keepworld_exporters.measure import distances_to_mesh, fidelity, psnr, sample_surface, seen_points, ssim
-from keepworld_exporters.rasterize.cpu import render_splats
+from keepworld_exporters.heldout import FIGURES, compare
+from keepworld_exporters.measure import distances_to_mesh, fidelity, sample_surface, seen_points
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 from keepworld_exporters.stages.depth import Resolution
-from keepworld_exporters.stages.select import evenly
 
 THRESHOLD = 0.05  # of the F-score, the capture's units
-MAX_HELDOUT = 24  # views that splats are measured on
 SURFACE_SAMPLES = 200_000
 TRUTH_SAMPLES = 2_000_000  # over all of the true surface, of which a walk sees a small part
 MAX_SEEN = 150_000
 MAX_SLANT = 1.4  # how much further than its depth a point in the corner of a picture may be
 SEED = 20_26
 SEEN_TOLERANCE = 0.02  # how close to a depth map a point of the truth has to be to count as seen
-SPLAT_FIGURES: tuple[str, ...] = ("psnr", "ssim", "psnr_all", "ssim_all", "coverage")
-MESH_FIGURES: tuple[str, ...] = ("fscore", "precision", "recall", "accuracy", "completeness", "threshold")
+MESH_FIGURES = ("fscore", "precision", "recall", "chamfer", "accuracy", "completeness", "threshold")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,18 +38,6 @@ class Truth:
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
     seen: NDArray[np.float64]
-
-
-def read_back(path: Path) -> Scene:
-    """Read a written file.
-
-    Raises:
-        ExportError: it does not come back.
-    """
-    try:
-        return decode(path.read_bytes(), suffix_of(path.name))
-    except ValueError as error:
-        raise ExportError(f"{path} was written but does not read back: {error}") from error
 
 
 def load_truth(path: Path, frames: Sequence[CapturedFrame], resolution: Resolution) -> Truth:
@@ -83,7 +67,7 @@ def load_truth(path: Path, frames: Sequence[CapturedFrame], resolution: Resoluti
 
 
 def within_reach(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64], centres: NDArray[np.float64], reach: float
+    vertices: NDArray[np.float64], faces: NDArray[np.integer], centres: NDArray[np.float64], reach: float
 ) -> NDArray[np.bool_]:
     """Which triangles [F] may have a part within `reach` of any of the centres [N, 3]."""
     corners = vertices[faces]
@@ -107,17 +91,19 @@ def measure_file(
         scene: what was read back.
         heldout: frames that were not used.
         truth: the true surface, if there is one.
-        centres: [N, 3] where the cameras stood; of a cloud only what lies within `max_depth` of one is compared.
+        centres: [N, 3] where the cameras stood; only what lies within `max_depth` of one is compared with the truth.
         max_depth: the mesh's range.
         on_step: called after each held-out view.
     """
     match scene:
         case Splats():
-            return {"splats": len(scene.means), **measure_splats(scene, heldout, on_step)}
+            return {"splats": len(scene.means), **compare(scene, heldout, on_step)}
         case Mesh():
             figures: dict[str, object] = {"vertices": len(scene.vertices), "triangles": len(scene.faces)}
-            if truth is not None:
-                samples = sample_surface(scene.vertices, scene.faces, SURFACE_SAMPLES, SEED)
+            figures |= compare(scene, heldout, on_step)
+            near = within_reach(scene.vertices.astype(np.float64), scene.faces, centres, max_depth)
+            if truth is not None and near.any():
+                samples = sample_surface(scene.vertices, scene.faces[near], SURFACE_SAMPLES, SEED)
                 to_truth = distances_to_mesh(samples, truth.vertices, truth.faces)
                 to_surface = distances_to_mesh(truth.seen, scene.vertices, scene.faces)
                 figures |= asdict(fidelity(to_truth, to_surface, threshold=THRESHOLD))
@@ -133,41 +119,19 @@ def measure_file(
             return figures
 
 
-def measure_splats(splats: Splats, heldout: Sequence[CapturedFrame], on_step: Callable[[], None]) -> dict[str, object]:
-    """Draw splats at held-out cameras and compare.
-
-    `psnr` and `ssim` are of the lasting world only (no sky, nothing that moves); `psnr_all` and `ssim_all` of every pixel,
-    over black. `coverage` is the share of the lasting world's pixels that are at least half covered.
-    """
-    rows = []
-    for frame in evenly(heldout, MAX_HELDOUT):
-        camera = frame.camera
-        seen = render_splats(splats, camera.viewmat, camera.K, camera.width, camera.height)
-        image, truth, lasting = np.clip(seen.image, 0, 1), frame.image() / np.float32(255), frame.lasting()
-        rows.append(
-            {
-                "frame": frame.number,
-                "psnr": psnr(image, truth, lasting) if lasting.any() else None,
-                "ssim": ssim(image, truth, lasting) if lasting.any() else None,
-                "psnr_all": psnr(image, truth),
-                "ssim_all": ssim(image, truth),
-                "coverage": float((seen.alpha[lasting] > 0.5).mean()) if lasting.any() else None,
-            }
-        )
-        on_step()
-    if not rows:
-        return {}
-    means: dict[str, object] = {}
-    for name in SPLAT_FIGURES:
-        values = [float(row[name]) for row in rows if row[name] is not None]  # type: ignore[arg-type]
-        means[name] = round(float(np.mean(values)), 4) if values else None
-    return {**means, "heldout": rows}
-
-
 def headline(figures: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
-    """The figures worth a line: of the splats psnr, ssim and coverage; of the mesh the F-score and distances."""
+    """The figures worth a line.
+
+    `psnr`, `ssim` and `coverage` are of the splats, or of the mesh where there are none; the mesh's own are there as `mesh_psnr`
+    and so on as well, beside its F-score and distances.
+    """
     best: dict[str, object] = {}
+    parts = {entry.get("part"): entry for entry in reversed(list(figures.values()))}
+    mesh, splats = parts.get("mesh", {}), parts.get("splats", {})
     for entry in figures.values():
-        names: tuple[str, ...] = SPLAT_FIGURES if "splats" in entry else MESH_FIGURES if "triangles" in entry else ()
-        best |= {name: entry[name] for name in names if name in entry}
+        if "fscore" in entry and entry.get("part") == "mesh":
+            best |= {name: entry[name] for name in MESH_FIGURES if name in entry}
+    shown = splats if "psnr" in splats else mesh
+    best |= {name: shown[name] for name in FIGURES if name in shown}
+    best |= {f"mesh_{name}": mesh[name] for name in FIGURES if name in mesh}
     return best

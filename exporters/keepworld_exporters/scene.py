@@ -37,6 +37,9 @@ class Mesh:
         normals: [V, 3] float32, unit length, or None: readers make their own.
         uvs: [V, 2] float32, where in the texture a vertex lies: u to the right, v down from its upper left corner; or None.
         texture: [H, W, 3] uint8 sRGB, shown instead of the colours; needs `uvs`.
+        tangents: [V, 4] float32, where the texture runs to the right, unit length, and 1 or -1: the side on which its up
+            lies, seen from outside (glTF's).
+        normal_map: [H, W, 3] uint8, directions by tangent, bitangent and normal, from -1 to 1; needs `tangents`.
     """
 
     vertices: NDArray[np.float32]
@@ -45,6 +48,8 @@ class Mesh:
     normals: NDArray[np.float32] | None = None
     uvs: NDArray[np.float32] | None = None
     texture: NDArray[np.uint8] | None = None
+    tangents: NDArray[np.float32] | None = None
+    normal_map: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

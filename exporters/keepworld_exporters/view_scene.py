@@ -22,8 +22,7 @@ from keepworld_exporters import formats
 from keepworld_exporters.convert import read_scene
 from keepworld_exporters.convert_path import read_path
 from keepworld_exporters.formats.paths import PATHS, path_suffix
-from keepworld_exporters.pictures import draw, overlook, to_bytes
-from keepworld_exporters.rasterize.textured import render_textured
+from keepworld_exporters.pictures import draw, overlook
 from keepworld_exporters.scene import Mesh, Points, Scene, Shot, Splats
 from keepworld_exporters.stages.select import evenly
 
@@ -121,9 +120,6 @@ def render(shown: Sequence[Shown], size: tuple[int, int], through: int | None) -
 def _draw(scene: Scene | None, camera: Camera) -> NDArray[np.uint8]:
     if scene is None:
         return np.broadcast_to(BACKGROUND, (camera.height, camera.width, 3)).copy()
-    if isinstance(scene, Mesh) and scene.texture is not None and scene.uvs is not None:
-        image, depth = render_textured(scene, camera.viewmat, camera.K, camera.width, camera.height)
-        return np.where(depth[..., None] > 0, to_bytes(image), BACKGROUND)
     return draw(scene, camera, background=BACKGROUND)
 
 

@@ -7,7 +7,7 @@ import pytest
 from keepworld.capture import Capture
 from keepworld_exporters.measure import distances_to_mesh, fidelity
 from keepworld_exporters.stages.depth import Resolution, load_view
-from keepworld_exporters.stages.fuse import fuse_mesh
+from keepworld_exporters.stages.fuse import Shape, fuse_mesh
 from numpy.typing import NDArray
 
 VOXEL = 0.02
@@ -37,10 +37,9 @@ def test_both_find_the_same_ball(sphere_capture: Capture) -> None:
     ours = fuse_mesh(
         lambda: map(load_view, sphere_capture.frames),
         Resolution(voxel=VOXEL, max_depth=10.0),
-        max_faces=1_000_000,
-        budget_bytes=2**30,
+        Shape(max_faces=1_000_000),
         on_view=lambda: None,
-    )
+    ).mesh
     vertices, faces = fused_by_open3d(sphere_capture)
     assert len(faces) > 1000
     apart = fidelity(

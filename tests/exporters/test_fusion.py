@@ -6,7 +6,7 @@ from keepworld.errors import ExportError
 from keepworld_exporters.measure import distances_to_mesh, fidelity, psnr, sample_surface, ssim
 from keepworld_exporters.stages.clean import decimate, drop_crumbs
 from keepworld_exporters.stages.depth import choose_resolution, load_view, plane_normals
-from keepworld_exporters.stages.fuse import fuse_mesh
+from keepworld_exporters.stages.fuse import Shape, fuse_mesh
 from keepworld_exporters.stages.hashgrid import HashGrid, find, find_or_add, pack
 from keepworld_exporters.stages.points import gather_points
 from keepworld_exporters.stages.select import select
@@ -30,8 +30,8 @@ def views_of(capture):
 
 def mesh_of(capture, voxel, **changes):
     resolution = choose_resolution(200.0, 2.0, voxel=voxel, max_depth=8.0)
-    options = {"max_faces": 10**9, "budget_bytes": GIGABYTE} | changes
-    return fuse_mesh(views_of(capture), resolution, on_view=quiet, **options)
+    shape = Shape(**({"max_faces": 10**9, "budget_bytes": GIGABYTE} | changes))
+    return fuse_mesh(views_of(capture), resolution, shape, on_view=quiet).mesh
 
 
 def test_a_sphere_comes_back_with_its_radius(sphere_capture):
@@ -78,11 +78,26 @@ def test_ground_seen_at_a_grazing_angle_is_whole(tmp_path):
     path = [scenes.look((0, 0, 0.3 * k), (0.1 * (k % 3), 0.3, 0.3 * k + 5)) for k in range(12)]
     capture = scenes.write(tmp_path / "walk", [ground], path, size=(256, 144))
     resolution = choose_resolution(183.0, 6.0, voxel=0.06, max_depth=12.0)
-    mesh = fuse_mesh(views_of(capture), resolution, max_faces=10**9, budget_bytes=GIGABYTE, on_view=quiet)
+    mesh = fuse_mesh(views_of(capture), resolution, Shape(max_faces=10**9), on_view=quiet).mesh
     assert np.abs(mesh.vertices[:, 1] - 1.6).max() < 0.01
     x, z = np.meshgrid(np.linspace(-2, 2, 40), np.linspace(5, 11, 60))
     places = np.stack([x, np.full_like(x, 1.6), z], -1).reshape(-1, 3)
     assert (distances_to_mesh(places, mesh.vertices, mesh.faces) < 0.02).all()
+
+
+def test_rings_carry_the_ground_on_beyond_the_fine_range(tmp_path):
+    """The same plain, fine out to 6 m: two rings reach 24 m, without a gap and no further off than their larger cells."""
+    ground = scenes.Solid((-60, 1.6, -5), (60, 2.6, 90), scenes.chequered((90, 160, 60), 0.5))
+    path = [scenes.look((0, 0, 0.3 * k), (0.1 * (k % 3), 0.3, 0.3 * k + 5)) for k in range(12)]
+    capture = scenes.write(tmp_path / "walk", [ground], path, size=(256, 144))
+    resolution = choose_resolution(183.0, 6.0, voxel=0.06, max_depth=6.0)
+    surface = fuse_mesh(views_of(capture), resolution, Shape(max_faces=10**9, rings=2), on_view=quiet)
+    mesh = surface.mesh
+    assert set(np.unique(surface.cells)) == {np.float32(0.06), np.float32(0.12), np.float32(0.24)}
+    assert np.abs(mesh.vertices[:, 1] - 1.6).max() < 0.03
+    x, z = np.meshgrid(np.linspace(-2, 2, 30), np.linspace(5, 20, 90))
+    places = np.stack([x, np.full_like(x, 1.6), z], -1).reshape(-1, 3)
+    assert (distances_to_mesh(places, mesh.vertices, mesh.faces) < 0.03).all()
 
 
 def test_colours_are_where_they_were(letter_capture):

@@ -8,7 +8,8 @@ import numba
 import numpy as np
 import pytest
 from keepworld_exporters.__main__ import main
-from keepworld_exporters.export import Plan, export
+from keepworld_exporters.export import export
+from keepworld_exporters.plan import Plan
 from keepworld_exporters.scene import Points
 from keepworld_exporters.stages.points import Cloud
 from keepworld_exporters.train import settings

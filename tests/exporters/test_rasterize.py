@@ -102,11 +102,32 @@ def test_a_triangle_covers_the_pixels_whose_centres_it_holds():
     K = np.array([[10.0, 0, 0], [0, 10.0, 0], [0, 0, 1]])
     corners = np.float32([[0, 0, 2], [2.1, 0, 2], [0, 2.1, 2]])
     mesh = Mesh(vertices=corners, faces=np.int32([[0, 1, 2]]), colours=np.uint8([[255, 0, 0]] * 3))
-    image, depth = render_mesh(mesh, np.eye(4), K, 10, 10, background=np.uint8([0, 0, 0]))
+    seen = render_mesh(mesh, np.eye(4), K, 10, 10)
     v, u = np.mgrid[0:10, 0:10] + 0.5
     inside = u + v < 10.5
-    np.testing.assert_array_equal(image[..., 0] == 255, inside)
-    np.testing.assert_allclose(depth[inside], 2, rtol=1e-6)
+    np.testing.assert_array_equal(seen.image[..., 0] > 0.999, inside)
+    np.testing.assert_array_equal(seen.alpha > 0, inside)
+    np.testing.assert_allclose(seen.depth[inside], 2, rtol=1e-6)
+
+
+def test_a_floor_that_goes_on_behind_the_camera_fills_the_lower_half():
+    """Two triangles from 50 m behind to 50 m before a camera 1.5 m above them: each pixel's depth by the closed form."""
+    K = intrinsics(32, 24, 1.2)
+    corners = np.float32([[-50, 1.5, -50], [50, 1.5, -50], [50, 1.5, 50], [-50, 1.5, 50]])
+    floor = Mesh(vertices=corners, faces=np.int32([[0, 1, 2], [0, 2, 3]]), colours=np.uint8([[255, 255, 255]] * 4))
+    seen = render_mesh(floor, np.eye(4), K, 32, 24)
+    down = (np.arange(24) + 0.5 - K[1, 2]) / K[1, 1]
+    wanted = np.where(down > 1.5 / 50, 1.5 / np.maximum(down, 1e-9), 0)
+    np.testing.assert_allclose(seen.depth, np.broadcast_to(wanted[:, None], (24, 32)), rtol=1e-5)
+
+
+def test_more_rays_a_pixel_give_the_share_that_is_covered():
+    K = np.array([[10.0, 0, 0], [0, 10.0, 0], [0, 0, 1]])
+    corners = np.float32([[0, 0, 1], [0.525, 0, 1], [0.525, 1, 1], [0, 1, 1]])  # five and a quarter pixels wide
+    square = Mesh(vertices=corners, faces=np.int32([[0, 1, 2], [0, 2, 3]]), colours=np.uint8([[255, 0, 0]] * 4))
+    seen = render_mesh(square, np.eye(4), K, 10, 10, samples=4)
+    np.testing.assert_allclose(seen.alpha[0], [1] * 5 + [0.25] + [0] * 4)
+    np.testing.assert_allclose(seen.image[0, :, 0], seen.alpha[0], rtol=1e-5)
 
 
 def test_fitting_colours_finds_those_a_picture_was_drawn_with(rng):

@@ -8,7 +8,7 @@ import trimesh
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from keepworld_exporters.__main__ import main
-from keepworld_exporters.report import read_back
+from keepworld_exporters.reading import read_back
 from keepworld_exporters.stages.agree import agree
 from keepworld_exporters.stages.depth import load_view
 from keepworld_exporters.stages.neighbours import choose_neighbours

@@ -1,14 +1,17 @@
 """Surfaces laid out flat, and the pictures put on them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.measure import psnr
-from keepworld_exporters.rasterize.textured import render_textured
-from keepworld_exporters.report import read_back
+from keepworld_exporters.rasterize.solid import render_mesh
+from keepworld_exporters.reading import read_back
 from keepworld_exporters.scene import Mesh
 from keepworld_exporters.stages.depth import choose_resolution, load_view
-from keepworld_exporters.stages.fuse import fuse_mesh
+from keepworld_exporters.stages.fuse import Shape, fuse_mesh
+from keepworld_exporters.stages.layout import lay_out
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.stages.unwrap import unwrap
 
@@ -23,9 +26,18 @@ def quiet() -> None:
 
 def textured(frames, size=512):
     resolution = choose_resolution(200.0, 2.0, voxel=VOXEL, max_depth=8.0)
-    options = {"max_faces": 6000, "budget_bytes": 1 << 28, "on_view": quiet}
-    mesh = fuse_mesh(lambda: map(load_view, frames), resolution, **options)
-    return mesh, texture(mesh, map(load_view, frames), size=size, tolerance=2 * VOXEL)
+    surface = fuse_mesh(lambda: map(load_view, frames), resolution, Shape(max_faces=6000), on_view=quiet)
+    return surface, put_on(surface.mesh, frames, size)
+
+
+def put_on(mesh, frames, size):
+    cells = np.full(len(mesh.vertices), VOXEL, np.float32)
+    layout = lay_out(mesh, size=size, cells=cells)
+    return replace(layout.mesh, texture=texture(layout, map(load_view, frames)))
+
+
+def drawn(mesh, camera):
+    return render_mesh(mesh, camera.viewmat, camera.K, camera.width, camera.height)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +47,14 @@ def letter(letter_capture):
 
 
 def test_the_surface_stays_where_it_was(letter):
-    mesh, flat = letter
+    mesh, flat = letter[0].mesh, letter[1]
     np.testing.assert_array_equal(flat.vertices[flat.faces], mesh.vertices[mesh.faces])
     assert len(flat.vertices) == len(flat.uvs) == len(flat.normals) == len(flat.colours)
 
 
 def test_no_two_places_share_a_texel(letter):
     """Triangles that lie in the picture side by side cover as many texels as their areas add up to."""
-    mesh, _ = letter
+    mesh = letter[0].mesh
     _, faces, uvs, (width, height) = unwrap(mesh.vertices, mesh.faces, size=512)
     assert uvs.min() >= 0 and uvs.max() <= 1
     corners = uvs[faces].astype(np.float64) * [width, height]
@@ -64,9 +76,9 @@ def test_no_two_places_share_a_texel(letter):
 
 
 def test_two_textures_are_the_same_to_the_byte(letter, letter_capture):
-    mesh, flat = letter
+    mesh, flat = letter[0].mesh, letter[1]
     frames = [frame for frame in letter_capture.frames if frame.number % 8 != 4]
-    again = texture(mesh, map(load_view, frames), size=512, tolerance=2 * VOXEL)
+    again = put_on(mesh, frames, 512)
     np.testing.assert_array_equal(again.uvs, flat.uvs)
     np.testing.assert_array_equal(again.texture, flat.texture)
 
@@ -74,10 +86,10 @@ def test_two_textures_are_the_same_to_the_byte(letter, letter_capture):
 def test_views_that_were_held_out_look_as_they_did(letter, letter_capture):
     for frame in letter_capture.frames[4::8]:
         camera = frame.camera
-        image, depth = render_textured(letter[1], camera.viewmat, camera.K, camera.width, camera.height)
-        lasting = frame.lasting()
+        seen, lasting = drawn(letter[1], camera), frame.lasting()
+        depth = seen.depth
         assert (depth[lasting] > 0).mean() > 0.95
-        assert psnr(image, frame.image() / 255, lasting & (depth > 0)) > 26
+        assert psnr(seen.image, frame.image() / 255, lasting & (depth > 0)) > 26
 
 
 def test_what_flew_through_is_not_in_the_texture(tmp_path):
@@ -89,18 +101,13 @@ def test_what_flew_through_is_not_in_the_texture(tmp_path):
 def test_a_plain_ball_has_a_plain_texture_without_seams(sphere_capture):
     """Of one colour: no texel that a reader may look at, in the charts and in the gutters, has another."""
     colour = np.array([120, 60, 200], np.uint8)
-    mesh, _ = textured(sphere_capture.frames[:4], size=64)
+    mesh = textured(sphere_capture.frames[:4], size=64)[0].mesh
     plain = Mesh(vertices=mesh.vertices, faces=mesh.faces, colours=np.broadcast_to(colour, mesh.vertices.shape).copy())
-    flat = texture(plain, [], size=256, tolerance=0.1)
+    flat = put_on(plain, [], 256)
     assert (np.abs(flat.texture.astype(int) - colour) <= 1).all()
     camera = sphere_capture.frames[0].camera
-    image, depth = render_textured(flat, camera.viewmat, camera.K, camera.width, camera.height)
-    assert np.abs(image[depth > 0] * 255 - colour).max() < 1.5
-
-
-def test_a_mesh_without_a_texture_cannot_be_drawn_with_one(letter):
-    with pytest.raises(ValueError, match="texture"):
-        render_textured(letter[0], np.eye(4), np.eye(3), 8, 8)
+    seen = drawn(flat, camera)
+    assert np.abs(seen.image[seen.depth > 0] * 255 - colour).max() < 1.5
 
 
 def test_a_textured_mesh_comes_back_from_its_file_and_looks_like_the_frames(letter_capture, tmp_path):
@@ -110,11 +117,11 @@ def test_a_textured_mesh_comes_back_from_its_file_and_looks_like_the_frames(lett
     assert max(mesh.texture.shape[:2]) < 800
     frame = letter_capture.frames[12]
     camera = frame.camera
-    image, depth = render_textured(mesh, camera.viewmat, camera.K, camera.width, camera.height)
-    assert psnr(image, frame.image() / 255, frame.lasting() & (depth > 0)) > 26
+    seen = drawn(mesh, camera)
+    assert psnr(seen.image, frame.image() / 255, frame.lasting() & (seen.depth > 0)) > 26
 
 
-@pytest.mark.parametrize("size", ["0", "-5", "x", "100000"])
+@pytest.mark.parametrize("size", ["-1", "-5", "x", "100000"])
 def test_textures_of_no_sensible_size_are_usage_errors(size, letter_capture, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([str(letter_capture.folder), "x.glb", "--texture", size])

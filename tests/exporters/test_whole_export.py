@@ -18,7 +18,7 @@ import trimesh
 from keepworld.capture import Capture
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.rasterize.cpu import render_splats
-from keepworld_exporters.report import read_back
+from keepworld_exporters.reading import read_back
 
 from tests import scenes
 
@@ -97,6 +97,10 @@ def test_the_figures_are_good_and_complete(exported):
     metrics = exported[1]["metrics"]
     assert metrics["psnr"] > 23 and metrics["ssim"] > 0.9 and metrics["coverage"] > 0.99
     assert metrics["fscore"] > 0.97 and metrics["threshold"] == 0.05
+    assert exported[1]["psnr"] == exported[1]["files"]["scene.splat.ply"]["psnr"] == metrics["psnr"]
+    mesh = exported[1]["files"]["scene.glb"]
+    assert mesh["psnr"] == metrics["mesh_psnr"] > 20 and mesh["coverage"] > 0.97 and mesh["floaters"] < 0.01
+    assert mesh["chamfer"] == pytest.approx((mesh["accuracy"] + mesh["completeness"]) / 2) and mesh["chamfer"] < 0.01
     report = json.loads((exported[0] / "report.json").read_text())
     assert set(report["files"]) == {"walk.mp4", "scene.points.ply", "scene.glb", "scene.splat.ply"}
     for name, entry in report["files"].items():
@@ -119,6 +123,14 @@ def test_the_report_asks_nothing_of_the_network_and_escapes_what_people_wrote(ex
     assert "<script" not in page and "&lt;script&gt;" in page
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?!data:)[a-z]*:?//", page)
     assert page.count("data:image/jpeg;base64,") >= 5
+
+
+def test_a_turntable_goes_once_round(exported):
+    with av.open(str(exported[0] / "turntable.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+    assert len(frames) == 72
+    apart = [np.abs(frame - frames[0]).mean() for frame in frames]
+    assert apart[36] > 2 * apart[71]  # half-way it shows the other side, at the end it is nearly back
 
 
 def test_the_film_has_every_frame_and_plays_anywhere(exported):
@@ -157,7 +169,9 @@ def test_progress_as_json_only_grows_and_ends_at_one(letter_capture, tmp_path, c
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     shares = [line["share"] for line in lines]
     assert shares == sorted(shares) and shares[-1] == 1.0
-    assert set(lines[0]) == {"stage", "share", "left_s"}
+    assert lines[0]["stage"] == "expected" and lines[0]["expected_s"] > 0 and lines[0]["expected_bytes"] > 10**8
+    assert set(lines[1]) == {"stage", "share", "left_s", "memory_bytes"}
+    assert all(line["memory_bytes"] > 10**7 for line in lines[1:])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +187,7 @@ def test_progress_as_json_only_grows_and_ends_at_one(letter_capture, tmp_path, c
     ],
 )
 def test_mistakes_say_what_and_the_way_out(arguments, status, words, letter_capture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("keepworld_exporters.export.BUDGET_BYTES", 1 << 26)
+    monkeypatch.setattr("keepworld_exporters.survey.BUDGET_BYTES", 1 << 26)
     filled = [text.format(walk=letter_capture.folder, tmp=tmp_path) for text in arguments]
     assert main([*filled, "--progress", "none"]) == status
     told = capsys.readouterr().err

@@ -47,6 +47,7 @@ def transform(scene: S, axes: NDArray[np.float64], scale: float = 1.0) -> S:
                 vertices=_turn(scene.vertices, axes, scale),
                 faces=scene.faces if np.linalg.det(axes) > 0 else np.ascontiguousarray(scene.faces[:, ::-1]),
                 normals=None if scene.normals is None else _turn(scene.normals, axes, 1.0),
+                tangents=None if scene.tangents is None else _turn_tangents(scene.tangents, axes),
             )
         case Splats():
             # A Gaussian is its own mirror image through its centre, so -axes turns it as axes would mirror it.
@@ -63,6 +64,12 @@ def transform(scene: S, axes: NDArray[np.float64], scale: float = 1.0) -> S:
 
 def _turn(places: NDArray[np.float32], axes: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
     return (places.astype(np.float64) @ axes.T * scale).astype(np.float32)
+
+
+def _turn_tangents(tangents: NDArray[np.float32], axes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Turn tangents [V, 4]; in a mirror, the texture's up lies on their other side."""
+    side = tangents[:, 3:] * np.float32(np.sign(np.linalg.det(axes)))
+    return np.concatenate([_turn(tangents[:, :3], axes, 1.0), side], 1)
 
 
 def _multiply(left: NDArray[np.float64], right: NDArray[np.float32]) -> NDArray[np.float32]:

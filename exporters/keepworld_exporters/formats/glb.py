@@ -27,6 +27,7 @@ def encode(mesh: Mesh, extras: Mapping[str, object] | None = None) -> bytes:
     if mesh.normals is not None:
         attributes["NORMAL"] = parts.add(mesh.normals.astype("<f4"), target=gltf.ARRAY)
     pbr: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    material: dict[str, object] = {"pbrMetallicRoughness": pbr, "doubleSided": True}
     content: dict[str, object] = {}
     if mesh.texture is None or mesh.uvs is None:
         colours = np.full((len(mesh.vertices), 4), 65535, "<u2")
@@ -34,17 +35,24 @@ def encode(mesh: Mesh, extras: Mapping[str, object] | None = None) -> bytes:
         attributes["COLOR_0"] = parts.add(colours, target=gltf.ARRAY, normalized=True)
     else:
         attributes["TEXCOORD_0"] = parts.add(mesh.uvs.astype("<f4"), target=gltf.ARRAY)
-        content["images"] = [{"bufferView": parts.add_bytes(encode_png(mesh.texture)), "mimeType": "image/png"}]
-        content["samplers"] = [{"magFilter": _LINEAR, "wrapS": _REPEAT, "wrapT": _REPEAT}]
-        content["textures"] = [{"source": 0, "sampler": 0}]
+        pictures = [mesh.texture]
         pbr["baseColorTexture"] = {"index": 0}
+        if mesh.normal_map is not None and mesh.tangents is not None:
+            attributes["TANGENT"] = parts.add(mesh.tangents.astype("<f4"), target=gltf.ARRAY)
+            pictures.append(mesh.normal_map)
+            material["normalTexture"] = {"index": 1}
+        content["images"] = [
+            {"bufferView": parts.add_bytes(encode_png(picture)), "mimeType": "image/png"} for picture in pictures
+        ]
+        content["samplers"] = [{"magFilter": _LINEAR, "wrapS": _REPEAT, "wrapT": _REPEAT}]
+        content["textures"] = [{"source": k, "sampler": 0} for k in range(len(pictures))]
     indices = parts.add(mesh.faces.astype("<u4").reshape(-1, 1), target=gltf.ELEMENTS)
     content |= {
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0, "name": "world"}],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
-        "materials": [{"pbrMetallicRoughness": pbr, "doubleSided": True}],
+        "materials": [material],
     }
     return gltf.encode(content, parts, extras)
 
@@ -57,7 +65,8 @@ def decode(data: bytes) -> Mesh:
     """
     content, body = gltf.split(data)
     try:
-        meshes, texture, size = [], _shared_texture(content, body), 0
+        meshes, size = [], 0
+        texture, normal_map = _shared_picture(content, body, "texture"), _shared_picture(content, body, "normal_map")
         for primitive, place in gltf.placed_meshes(content):
             if "KHR_gaussian_splatting" in primitive.get("extensions", {}):  # type: ignore[operator]
                 raise ValueError("the GLB file holds splats, not a mesh: give it a name ending in .splat.glb")
@@ -70,7 +79,7 @@ def decode(data: bytes) -> Mesh:
         raise ValueError(f"damaged GLB file: {error!r}") from error
     if not meshes:
         raise ValueError("the GLB file holds no triangles")
-    return _joined(meshes, texture)
+    return _joined(meshes, texture, normal_map)
 
 
 def _primitive(content: gltf.Json, body: bytes, primitive: gltf.Json, place: NDArray[np.float64]) -> Mesh:
@@ -91,14 +100,20 @@ def _primitive(content: gltf.Json, body: bytes, primitive: gltf.Json, place: NDA
             raise ValueError("the mesh's colours are not finite")
         light = np.clip(stored[:, :3].astype(np.float64), 0, 1)
         colours = np.round(255 * srgb_from_linear(light)).astype(np.uint8)
-    uvs = normals = None
+    uvs = normals = tangents = None
+    if "TANGENT" in named:
+        along = gltf.read(content, body, named["TANGENT"], width=4, kinds=(gltf.FLOAT,)).astype(np.float64)
+        right = along[:, :3] @ place[:3, :3].T
+        right /= np.maximum(np.linalg.norm(right, axis=1, keepdims=True), 1e-12)
+        side = np.sign(along[:, 3:]) * np.sign(np.linalg.det(place[:3, :3]))
+        tangents = np.concatenate([right, side], 1).astype(np.float32)
     if "TEXCOORD_0" in named:
         uvs = gltf.read(content, body, named["TEXCOORD_0"], width=2, kinds=(gltf.FLOAT,)).astype(np.float32)
     if "NORMAL" in named:
         stored = gltf.read(content, body, named["NORMAL"], width=3, kinds=(gltf.FLOAT,))
         turned = stored.astype(np.float64) @ np.linalg.inv(place[:3, :3])
         normals = (turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    if any(part is not None and len(part) != count for part in (colours, uvs, normals)) or len(faces) % 3:
+    if any(part is not None and len(part) != count for part in (colours, uvs, normals, tangents)) or len(faces) % 3:
         raise ValueError("the mesh's parts do not fit together")
     if faces.max() >= count:
         raise ValueError(f"a face names vertex {faces.max()} of {count}")
@@ -112,15 +127,24 @@ def _primitive(content: gltf.Json, body: bytes, primitive: gltf.Json, place: NDA
         colours=colours,
         normals=normals,
         uvs=uvs,
+        tangents=tangents,
     )
 
 
-def _shared_texture(content: gltf.Json, body: bytes) -> NDArray[np.uint8] | None:
-    """The one picture all materials show, if there is one and it lies within the file."""
-    images = content.get("images", [])
-    if not isinstance(images, list) or len(images) != 1 or "bufferView" not in images[0]:
+def _shared_picture(content: gltf.Json, body: bytes, kind: str) -> NDArray[np.uint8] | None:
+    """The picture of a kind that all materials show, if there is one and it lies within the file."""
+    named = set()
+    for material in content.get("materials", []):  # type: ignore[attr-defined]
+        at = material.get("normalTexture") if kind == "normal_map" else (
+            material.get("pbrMetallicRoughness", {}).get("baseColorTexture")
+        )  # fmt: skip
+        named.add(None if at is None else content["textures"][at["index"]].get("source"))  # type: ignore[index]
+    if len(named) != 1 or (source := named.pop()) is None:
         return None
-    view = content["bufferViews"][images[0]["bufferView"]]  # type: ignore[index]
+    image = content["images"][source]  # type: ignore[index]
+    if "bufferView" not in image:
+        return None
+    view = content["bufferViews"][image["bufferView"]]  # type: ignore[index]
     if view.get("buffer") != 0:
         return None
     start, length = view.get("byteOffset", 0), view["byteLength"]
@@ -129,10 +153,12 @@ def _shared_texture(content: gltf.Json, body: bytes) -> NDArray[np.uint8] | None
     return decode_picture(body[start : start + length])
 
 
-def _joined(meshes: list[Mesh], texture: NDArray[np.uint8] | None) -> Mesh:
+def _joined(meshes: list[Mesh], texture: NDArray[np.uint8] | None, normal_map: NDArray[np.uint8] | None) -> Mesh:
     starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     normals = [mesh.normals for mesh in meshes if mesh.normals is not None]
     uvs = [mesh.uvs for mesh in meshes if mesh.uvs is not None]
+    tangents = [mesh.tangents for mesh in meshes if mesh.tangents is not None]
+    mapped = len(uvs) == len(tangents) == len(meshes) and normal_map is not None
     return Mesh(
         vertices=np.concatenate([mesh.vertices for mesh in meshes]),
         faces=np.concatenate([mesh.faces + np.int32(start) for mesh, start in zip(meshes, starts, strict=False)]),
@@ -140,6 +166,8 @@ def _joined(meshes: list[Mesh], texture: NDArray[np.uint8] | None) -> Mesh:
         normals=np.concatenate(normals) if len(normals) == len(meshes) else None,
         uvs=np.concatenate(uvs) if len(uvs) == len(meshes) else None,
         texture=texture if len(uvs) == len(meshes) else None,
+        tangents=np.concatenate(tangents) if mapped else None,
+        normal_map=normal_map if mapped else None,
     )
 
 

@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from keepworld_exporters.rasterize.triangles import NEAR, trace
 from keepworld_exporters.scene import Mesh, Points
+from keepworld_exporters.texels import texels
 
-NEAR = 0.05
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Drawn:
+    """A mesh as a camera sees it.
+
+    Attributes:
+        image: [H, W, 3] float32 sRGB in [0, 1], 0 where there is nothing.
+        alpha: [H, W] float32, the share of the pixel that the mesh covers.
+        depth: [H, W] float32 along +z, of the nearest part; 0 where there is nothing.
+    """
+
+    image: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    depth: NDArray[np.float32]
 
 
 def render_mesh(
-    mesh: Mesh,
-    viewmat: NDArray[np.float64],
-    K: NDArray[np.float64],
-    width: int,
-    height: int,
-    *,
-    background: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Draw a mesh in its own colours, both sides of it: picture [H, W, 3] and depth [H, W], 0 where there is nothing.
+    mesh: Mesh, viewmat: NDArray[np.float64], K: NDArray[np.float64], width: int, height: int, *, samples: int = 1
+) -> Drawn:
+    """Draw a mesh, both sides of it, with its texture (read between the texels) or else its vertices' colours.
 
-    Triangles that reach nearer than `NEAR` are left out.
+    Args:
+        mesh: what to draw.
+        viewmat: [4, 4] world to camera.
+        K: [3, 3] intrinsics.
+        width, height: of the picture.
+        samples: a pixel is the mean of so many by so many rays through it.
     """
-    image = np.broadcast_to(background, (height, width, 3)).copy()
-    depth = np.zeros((height, width), np.float32)
-    seen = mesh.vertices.astype(np.float64) @ viewmat[:3, :3].T + viewmat[:3, 3]
-    _fill(seen, mesh.faces, mesh.colours, K, image, depth)
-    return image, depth
+    finer = K * np.array([[samples], [samples], [1.0]])
+    hits = trace(mesh.vertices, mesh.faces, viewmat, finer, samples * width, samples * height)
+    if mesh.texture is not None and mesh.uvs is not None:
+        shown = texels(mesh.texture, hits.blend(mesh.uvs, mesh.faces))
+    else:
+        shown = hits.blend(mesh.colours, mesh.faces)
+    covered = (hits.depth > 0).astype(np.float32)
+    shape = (height, samples, width, samples)
+    near = np.where(hits.depth > 0, hits.depth, np.inf).reshape(shape).min((1, 3))
+    return Drawn(
+        image=(shown * (covered[..., None] / np.float32(255))).reshape(*shape, 3).mean((1, 3), dtype=np.float32),
+        alpha=covered.reshape(shape).mean((1, 3), dtype=np.float32),
+        depth=np.where(np.isfinite(near), near, 0).astype(np.float32),
+    )
 
 
 def render_points(
@@ -46,46 +71,6 @@ def render_points(
     seen = points.positions.astype(np.float64) @ viewmat[:3, :3].T + viewmat[:3, 3]
     _stamp(seen, points.colours, K, image, depth)
     return image
-
-
-@njit(cache=True)
-def _fill(
-    seen: NDArray[np.float64],
-    faces: NDArray[np.int32],
-    colours: NDArray[np.uint8],
-    K: NDArray[np.float64],
-    image: NDArray[np.uint8],
-    depth: NDArray[np.float32],
-) -> None:
-    height, width = depth.shape
-    for face in range(len(faces)):
-        i, j, k = faces[face]
-        if seen[i, 2] < NEAR or seen[j, 2] < NEAR or seen[k, 2] < NEAR:
-            continue
-        ai, aj, ak = 1 / seen[i, 2], 1 / seen[j, 2], 1 / seen[k, 2]
-        ui, vi = K[0, 0] * seen[i, 0] * ai + K[0, 2], K[1, 1] * seen[i, 1] * ai + K[1, 2]
-        uj, vj = K[0, 0] * seen[j, 0] * aj + K[0, 2], K[1, 1] * seen[j, 1] * aj + K[1, 2]
-        uk, vk = K[0, 0] * seen[k, 0] * ak + K[0, 2], K[1, 1] * seen[k, 1] * ak + K[1, 2]
-        area = (uj - ui) * (vk - vi) - (uk - ui) * (vj - vi)
-        if area == 0:
-            continue
-        left, right = max(0, int(min(ui, uj, uk) - 0.5)), min(width - 1, int(max(ui, uj, uk) + 0.5))
-        top, bottom = max(0, int(min(vi, vj, vk) - 0.5)), min(height - 1, int(max(vi, vj, vk) + 0.5))
-        for v in range(top, bottom + 1):
-            for u in range(left, right + 1):
-                du, dv = u + 0.5 - ui, v + 0.5 - vi
-                b = (du * (vk - vi) - (uk - ui) * dv) / area
-                c = ((uj - ui) * dv - du * (vj - vi)) / area
-                a = 1 - b - c
-                if a < 0 or b < 0 or c < 0:
-                    continue
-                z = 1 / (a * ai + b * aj + c * ak)  # 1 / z is linear on the picture
-                if depth[v, u] != 0 and z >= depth[v, u]:
-                    continue
-                depth[v, u] = z
-                for channel in range(3):
-                    value = a * ai * colours[i, channel] + b * aj * colours[j, channel] + c * ak * colours[k, channel]
-                    image[v, u, channel] = np.uint8(min(255.0, max(0.0, z * value + 0.5)))
 
 
 @njit(cache=True)

@@ -47,3 +47,9 @@ def compact(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[ND
     used[faces] = True
     renumbered = np.cumsum(used, dtype=np.int64).astype(np.int32) - 1
     return vertices[used], renumbered[faces]
+
+
+def weld(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Make vertices at one place one again, as they were before a surface was cut for a texture."""
+    places, index = np.unique(vertices, axis=0, return_inverse=True)
+    return compact(places, index.reshape(-1)[faces].astype(np.int32))

@@ -17,7 +17,7 @@ def paint(
     faces: NDArray[np.int32],
     views: Iterable[View],
     *,
-    tolerance: float,
+    tolerance: NDArray[np.float32],
     on_view: Callable[[], None],
 ) -> NDArray[np.uint8]:
     """Find the colour of each vertex [V, 3]: the mean of where it is seen, near and straight views counting most.
@@ -26,7 +26,7 @@ def paint(
         vertices: [V, 3].
         faces: [F, 3], for the direction each vertex faces.
         views: the pictures and their depth, which decides what is hidden.
-        tolerance: how far off the surface of a picture a vertex may lie, the capture's units.
+        tolerance: [V], how far off the surface of a picture each vertex may lie, the capture's units.
         on_view: called once a view.
 
     Returns:
@@ -71,7 +71,7 @@ def _collect(
     image: NDArray[np.uint8],
     viewmat: NDArray[np.float64],
     K: NDArray[np.float64],
-    tolerance: float,
+    tolerance: NDArray[np.float32],
     sums: NDArray[np.float64],
 ) -> None:
     """Add a picture's colours to `sums` [V, 4]: weighted red, green, blue, and the weight."""
@@ -93,7 +93,7 @@ def _collect(
         nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
         ray_x, ray_y = (u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy
         off = nx * (x - ray_x * d) + ny * (y - ray_y * d) + nz * (z - d)
-        if abs(off) > tolerance or abs(z - d) > 10 * tolerance:
+        if abs(off) > tolerance[i] or abs(z - d) > 10 * tolerance[i]:
             continue
         cosine = -(nx * ray_x + ny * ray_y + nz) / np.sqrt(ray_x * ray_x + ray_y * ray_y + 1)
         f = facing[i]

@@ -7,7 +7,7 @@ angle come out whole; and cells are kept in blocks of 8 x 8 x 8 that a hash tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,28 +60,7 @@ def build_volume(
     Raises:
         ExportError: the field would not fit the budget; the message names a cell size that would.
     """
-    grid = HashGrid()
-    blocks, stamps = np.zeros((1 << 12, 3), np.int32), np.full(1 << 12, -1, np.int32)
-    touched = []
-    limit = budget_bytes // BLOCK_BYTES
-    for number, view in enumerate(views()):
-        found = -1
-        while found < 0:
-            if len(grid) == len(blocks):
-                blocks, stamps = np.concatenate([blocks, blocks * 0]), np.concatenate([stamps, stamps * 0 - 1])
-            grid.reserve(len(blocks) - len(grid))
-            found = _touch(
-                view.depth, view.normals, view.viewmat, view.K, resolution.voxel, resolution.max_depth,
-                grid.keys, grid.rows, grid.count, blocks, stamps, number,
-            )  # fmt: skip
-            if len(grid) > limit:
-                coarser = resolution.voxel * max(1.25, 1.1 * (len(grid) / limit) ** 0.5)
-                raise ExportError(
-                    f"a surface with cells of {resolution.voxel:g} out to {resolution.max_depth:g} needs more than the "
-                    f"{budget_bytes / 2**30:.1f} GB it may use; try --voxel {coarser:.2g} or a smaller --max-depth"
-                )
-        touched.append(np.flatnonzero(stamps == number).astype(np.int32))
-        on_view()
+    grid, blocks, touched = _find_blocks(views(), resolution, budget_bytes // BLOCK_BYTES, on_view)
     count = len(grid)
     volume = Volume(
         voxel=resolution.voxel,
@@ -97,6 +76,43 @@ def build_volume(
         )  # fmt: skip
         on_view()
     return volume
+
+
+def blocks_needed(views: Sequence[View], resolution: Resolution, *, budget_bytes: int) -> int:
+    """How many blocks a field of these views has.
+
+    Raises:
+        ExportError: more than the budget.
+    """
+    return len(_find_blocks(views, resolution, budget_bytes // BLOCK_BYTES, lambda: None)[0])
+
+
+def _find_blocks(
+    views: Iterable[View], resolution: Resolution, limit: int, on_view: Callable[[], None]
+) -> tuple[HashGrid, NDArray[np.int32], list[NDArray[np.int32]]]:
+    """The blocks near the surface: the grid of them, where they are [B, 3] (and room for more), and which each view needs."""
+    grid = HashGrid()
+    blocks, stamps = np.zeros((1 << 12, 3), np.int32), np.full(1 << 12, -1, np.int32)
+    touched = []
+    for number, view in enumerate(views):
+        found = -1
+        while found < 0:
+            if len(grid) == len(blocks):
+                blocks, stamps = np.concatenate([blocks, blocks * 0]), np.concatenate([stamps, stamps * 0 - 1])
+            grid.reserve(len(blocks) - len(grid))
+            found = _touch(
+                view.depth, view.normals, view.viewmat, view.K, resolution.voxel, resolution.max_depth,
+                grid.keys, grid.rows, grid.count, blocks, stamps, number,
+            )  # fmt: skip
+            if len(grid) > limit:
+                coarser = resolution.voxel * max(1.25, 1.1 * (len(grid) / limit) ** 0.5)
+                raise ExportError(
+                    f"a surface with cells of {resolution.voxel:g} out to {resolution.max_depth:g} needs more than the "
+                    f"{limit * BLOCK_BYTES / 2**30:.1f} GB it may use; try --voxel {coarser:.2g} or a smaller --max-depth"
+                )
+        touched.append(np.flatnonzero(stamps == number).astype(np.int32))
+        on_view()
+    return grid, blocks, touched
 
 
 @njit(cache=True)

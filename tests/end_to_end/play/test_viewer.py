@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keepworld.capture import Capture
 from keepworld.cli import OK, USAGE, main
-from keepworld_exporters.export import Plan, export
+from keepworld_exporters.export import export
+from keepworld_exporters.plan import Plan
 from keepworld_exporters.view import main as draw
 
 from tests import scenes

@@ -1,0 +1,300 @@
+"""The words of ``keepworld-export``: what can be asked, and the plan that it is."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepworld_exporters.ingest.arguments import SOURCES, add_arguments
+from keepworld_exporters.profiles import PROFILES
+from keepworld_exporters.train.settings import PRESETS, PREVIEW, Training
+
+if TYPE_CHECKING:
+    from keepworld_exporters.ingest.prepare import Wanted
+    from keepworld_exporters.plan import Plan
+
+EXAMPLES = """\
+OUT is a file or a folder. A file's name says what it becomes:
+
+  .splat.ply .spz .sog ...     Gaussian splats
+  .points.ply .laz .e57 ...    a point cloud with normals, colours, and how many frames saw each point
+  .glb .obj .usdz ...          a mesh, coloured or textured
+  .lod1.glb .lod2.glb ...      the same mesh with a half, a fifth, a twentieth of its triangles
+  .collider.glb                few triangles to walk on
+  .hulls.glb                   convex parts for a physics engine
+  .mp4                         the walk as a film
+
+A folder gets splats, points, a mesh and a film, and report.html, which shows and measures what was written; with --profile, or a
+preset above preview, also levels of detail and a collider.
+
+examples:
+  keepworld-export walk out/                               everything, with a report
+  keepworld-export walk unity/ --profile unity --origin ground    files, axes and units that Unity takes
+  keepworld-export walk world.glb --texture 2048           just the mesh, with a texture, out to the horizon
+  keepworld-export walk world.glb world.lod1.glb world.collider.glb --max-faces 100000
+  keepworld-export walk world.splat.ply --holdout 0        splats from every frame, none kept for measuring
+  keepworld-export walk out/ --preset standard             trained splats, textured mesh: minutes
+  keepworld-export walk out/ --estimate                    only say what it would take
+  keepworld-export walk out/ --truth surface.ply           measure the mesh against a surface that is known
+  keepworld-export photos/ out/ --upright                  photos of a place, of which nothing else is known
+  keepworld-export film.mp4 out/ --camera-height 1.6       a film, to scale by how high it was held
+
+Killed on the way, the same command goes on from the last stage that was done; Ctrl-C leaves nothing behind but files that are
+whole, and the state of a training, to go on from. Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+With --progress json each line on standard error is an object with stage, share (of all the work, 0 to 1), left_s (seconds to go,
+null while that is a guess) and memory_bytes; the first has stage "expected", with expected_s and expected_bytes as well. With
+--json the last line on standard output is one object: psnr (of the written file on held-out frames: of the splats, or else of the
+mesh), files, metrics, expected, seconds, peak_bytes, report, manifest.
+"""
+_SESSION, _ORIGINS = "session", ("session", "ground")  # keepworld_exporters.placement has them, and loads more
+
+
+class UsageError(ValueError):
+    """The command line asks for something that makes no sense."""
+
+
+def parser_of_exports() -> argparse.ArgumentParser:
+    """The command line, with its help."""
+    parser = argparse.ArgumentParser(
+        prog="keepworld-export",
+        description="Turn a captured walk into Gaussian splats, a mesh, a point cloud and a film.",
+        epilog=f"{SOURCES}\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a captured walk, or pictures from elsewhere")
+    parser.add_argument("out", type=str, nargs="+", metavar="OUT", help="files to write, or one folder for all of them")
+    parser.add_argument(
+        "--holdout",
+        type=_holdout,
+        default=8,
+        metavar="N",
+        help="keep every N-th frame for measuring; 0: none (default: 8)",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=PREVIEW,
+        help="how much work: preview places splats in seconds; standard trains them and textures the mesh, minutes; final an "
+        "hour, with a normal map (default: preview)",
+    )
+    _add_training(parser)
+    parser.add_argument("--profile", choices=PROFILES, help="the program it is for: axes, units, kinds of files")
+    parser.add_argument(
+        "--origin",
+        choices=_ORIGINS,
+        default=_SESSION,
+        help="where the files have theirs: the session's, or the ground below the first camera (default: session)",
+    )
+    parser.add_argument("--scale", type=_length, default=1.0, metavar="X", help="make everything X times as large")
+    parser.add_argument(
+        "--voxel", type=_length, metavar="M", help="cell size of the mesh, metres (default: from the frames)"
+    )
+    parser.add_argument(
+        "--max-depth",
+        type=_length,
+        metavar="M",
+        help="how far from the cameras the mesh reaches (default: from the cell size)",
+    )
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE", help="a triangle mesh (binary PLY, session frame) to measure against"
+    )
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="PATH",
+        help="predicted depth to use: a folder with 000000.npy (.npz, .png) …, or one .npz "
+        "(default: the session's, else found from the pictures)",
+    )
+    parser.add_argument(
+        "--depth-kind",
+        choices=("metric", "scale", "affine"),
+        default="metric",
+        help="in what it may be off: metric: nothing; scale: all of it by one factor; affine: its inverse by a factor and an "
+        "offset (default: metric)",
+    )
+    parser.add_argument(
+        "--texture",
+        type=_texels,
+        metavar="N",
+        help="give the mesh a texture of about N x N texels, 64 to 8192; 0: colours at its vertices (default: the preset's)",
+    )
+    parser.add_argument("--normal-map", action="store_true", default=None, help="keep fine relief in a normal map")
+    parser.add_argument(
+        "--backdrop",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the mesh go on, coarser and coarser, to what is seen furthest (default: with a texture)",
+    )
+    parser.add_argument("--max-faces", type=_count, metavar="N", help="triangles of the mesh (default: the preset's)")
+    parser.add_argument("--max-points", type=_count, metavar="N", help="points of the cloud (default: 600000)")
+    parser.add_argument("--collider-faces", type=_count, metavar="N", help="triangles of a collider (default: 100000)")
+    parser.add_argument("--hulls", type=_count, metavar="N", help="convex parts of a .hulls.glb (default: 32)")
+    parser.add_argument(
+        "--smooth",
+        type=_rounds,
+        metavar="N",
+        help="rounds of smoothing (default: 0 for exact depth, 8 for found depth)",
+    )
+    parser.add_argument(
+        "--max-memory", type=_length, metavar="GB", help="memory it may use (default: 90 %% of what is free)"
+    )
+    parser.add_argument("--estimate", action="store_true", help="only say what it would take: memory and time")
+    add_arguments(parser)
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json there")
+    parser.add_argument(
+        "--json", action="store_true", help="end with one JSON object on standard output: paths, sizes, metrics"
+    )
+    parser.add_argument(
+        "--progress", choices=("bar", "json", "none"), help="on standard error (default: bar on a terminal)"
+    )
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    training = parser.add_argument_group(
+        "training",
+        "With --preset standard or final. A training that was interrupted is gone on with by the same command.",
+    )
+    training.add_argument(
+        "--minutes", type=_length, metavar="N", help="end after so long, paced for it (default: as the preset takes)"
+    )
+    training.add_argument(
+        "--target-psnr", type=_length, metavar="DB", help="end when the frames are shown so well, in decibels"
+    )
+    training.add_argument(
+        "--exposure",
+        action="store_true",
+        help="allow each frame a brightness of its own: for cameras that adapt to the light",
+    )
+    training.add_argument(
+        "--refine-poses",
+        action="store_true",
+        help="move the cameras too, while training: for poses that are nearly right",
+    )
+    training.add_argument(
+        "--watch",
+        type=Path,
+        metavar="PNG",
+        help="a picture to keep an eye on: what is drawn beside the frame, every few seconds",
+    )
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """What to make, from the command line.
+
+    Raises:
+        UsageError: the places to write to make no sense together.
+    """
+    from keepworld_exporters.formats import suffix_of
+    from keepworld_exporters.outputs import usual_names
+    from keepworld_exporters.plan import Budget, Plan
+
+    files: list[Path] = []
+    report = arguments.report
+    for out in arguments.out:
+        path = Path(out)
+        if out.endswith("/") or path.is_dir() or not path.suffix:
+            if not arguments.estimate:
+                path.mkdir(parents=True, exist_ok=True)
+            engine = arguments.profile is not None or arguments.preset != PREVIEW
+            files += [path / name for name in usual_names(arguments.profile, engine=engine)]
+            report = report or path
+            continue
+        try:
+            suffix_of(path.name)
+        except ValueError as error:
+            raise UsageError(f"{error}, or be a folder") from error
+        if not path.parent.is_dir():
+            raise UsageError(f"the folder {path.parent} does not exist; make it first, or name another")
+        files.append(path)
+    if len({path.resolve() for path in files}) != len(files) or len({path.name for path in files}) != len(files):
+        raise UsageError("two outputs have the same name; give each its own")
+    chosen = {
+        "faces": arguments.max_faces, "texture": arguments.texture, "normal_map": arguments.normal_map,
+        "backdrop": arguments.backdrop, "points": arguments.max_points, "collider_faces": arguments.collider_faces,
+        "hulls": arguments.hulls,
+    }  # fmt: skip
+    return Plan(
+        files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
+        max_depth=arguments.max_depth, truth=arguments.truth, depth=arguments.depth, depth_kind=arguments.depth_kind,
+        preset=arguments.preset, training=_training(arguments),
+        budget=Budget(**{name: value for name, value in chosen.items() if value is not None}),
+        profile=arguments.profile, origin=arguments.origin, scale=arguments.scale, smoothing=arguments.smooth,
+        max_memory=None if arguments.max_memory is None else round(arguments.max_memory * 1e9),
+    )  # fmt: skip
+
+
+def _training(arguments: argparse.Namespace) -> Training:
+    """What is asked of a training.
+
+    Raises:
+        UsageError: there will be none, or the picture to watch is none.
+    """
+    asked = Training(
+        minutes=arguments.minutes, target_psnr=arguments.target_psnr, exposure=arguments.exposure,
+        refine_poses=arguments.refine_poses, watch=arguments.watch,
+    )  # fmt: skip
+    if asked != Training() and arguments.preset == PREVIEW:
+        raise UsageError(
+            "--minutes, --target-psnr, --exposure, --refine-poses and --watch are of training; add --preset standard or final"
+        )
+    if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")
+    if asked.watch is not None and not asked.watch.parent.is_dir():
+        raise UsageError(f"the folder {asked.watch.parent} of --watch does not exist; make it first")
+    return asked
+
+
+def wanted_of(arguments: argparse.Namespace) -> Wanted:
+    """What is to be done with the source first.
+
+    Raises:
+        UsageError: its flags make no sense together.
+    """
+    from keepworld_exporters.ingest.arguments import wanted
+
+    try:
+        return wanted(arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _texels(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not (64 <= value <= 8192 or text == "0"):
+        raise argparse.ArgumentTypeError(f"a whole number from 64 to 8192, or 0, was wanted, got {text!r}")
+    return value
+
+
+def _length(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a length above 0, got {text}")
+    return value
+
+
+def _holdout(text: str) -> int:
+    value = int(text)
+    if value < 0 or value == 1:
+        raise argparse.ArgumentTypeError(f"must be 0 or at least 2, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _rounds(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1000, got {text}")
+    return value

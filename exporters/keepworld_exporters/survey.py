@@ -1,0 +1,77 @@
+"""A look at a capture before anything is made of it: how large the world is that it shows, and what that will cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from keepworld.capture import CapturedFrame
+
+from keepworld_exporters.stages.depth import Resolution, View, load_view
+from keepworld_exporters.stages.fuse import STEP, rings_of
+from keepworld_exporters.stages.select import evenly
+from keepworld_exporters.stages.sources import DepthSource
+from keepworld_exporters.stages.tsdf import blocks_needed
+
+LOOKS = 12  # frames that are looked at
+MAX_RINGS = 5
+BUDGET_BYTES = 2 * 2**30  # of a distance field
+FAR = 0.98  # of what is seen is to lie within the mesh, with its rings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surveyed:
+    """What a look showed.
+
+    Attributes:
+        resolution: cell size and range.
+        rings: how many coarser rings it takes to reach nearly everything that is seen.
+        blocks: [1 + rings] about how many blocks of cells each range needs.
+        lasting: the share of the pixels that shows the lasting world.
+        megapixels: of all the frames that are to be used.
+        frames: how many these are.
+    """
+
+    resolution: Resolution
+    rings: int
+    blocks: tuple[int, ...]
+    lasting: float
+    megapixels: float
+    frames: int
+
+
+def look(
+    frames: Sequence[CapturedFrame], source: DepthSource | None, resolution: Resolution, *, backdrop: bool
+) -> Surveyed:
+    """Look at a few of the frames that are to be used.
+
+    Raises:
+        ExportError: so fine a surface would not fit into memory.
+    """
+    views = [load_view(frame, source) for frame in evenly(frames, LOOKS)]
+    seen = np.concatenate([view.depth[(view.depth > 0) & np.isfinite(view.depth)][::7] for view in views])
+    further = float(np.quantile(seen, FAR)) / resolution.max_depth if seen.size else 1.0
+    rings = min(MAX_RINGS, max(0, math.ceil(math.log(max(further, 1e-9), STEP)))) if backdrop else 0
+    blocks = tuple(_blocks(views, ring.nearest, ring.resolution, len(frames)) for ring in rings_of(resolution, rings))
+    camera = frames[0].camera
+    return Surveyed(
+        resolution=resolution,
+        rings=rings,
+        blocks=blocks,
+        lasting=float(np.mean([np.isfinite(view.depth).mean() for view in views])),
+        megapixels=len(frames) * camera.width * camera.height / 1e6,
+        frames=len(frames),
+    )
+
+
+def _blocks(views: Sequence[View], nearest: float, resolution: Resolution, frames: int) -> int:
+    """How many blocks all frames will need, from how the number grew when twice as many were looked at."""
+    near = [replace(view, depth=np.where(view.depth >= nearest, view.depth, np.float32(0))) for view in views]
+    whole = blocks_needed(near, resolution, budget_bytes=BUDGET_BYTES)
+    if frames <= len(views):
+        return whole
+    half = max(1, blocks_needed(near[::2], resolution, budget_bytes=BUDGET_BYTES))
+    slope = min(1.0, math.log2(max(1.0, whole / half)))
+    return round(whole * (frames / len(views)) ** slope)
