@@ -36,15 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         plan = plan_of(arguments)
         wanted = wanted_of(arguments)
+        told = _Told(_teller(arguments.progress))
         with (
-            _interruptible(_teller(arguments.progress)) as tell,
+            _interruptible(told) as tell,
             prepared(arguments.source, wanted, tell) as ready,
         ):
             plan = replace(plan, told=ready.told)
             if arguments.estimate:
                 _tell_estimate(begin(ready.capture, plan), as_json=arguments.json)
                 return 0
-            content = export(ready.capture, plan, on_progress=ready.tell, on_start=_starter(arguments.progress))
+            content = export(ready.capture, plan, on_progress=ready.tell, on_start=_starter(arguments.progress, told))
     except KeyboardInterrupt:
         resumed = "; the same command goes on with the training" if arguments.preset != PREVIEW else ""
         print(f"\nkeepworld-export: interrupted; no half-written file is left{resumed}", file=sys.stderr)
@@ -65,14 +66,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _starter(choice: str | None) -> Callable[[Start], None]:
+class _Told:
+    """Tells progress on, and knows how far it was: a source may have been prepared before the export began."""
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self.share = 0.0
+        self._tell = tell
+
+    def __call__(self, progress: Progress) -> None:
+        self.share = progress.share
+        self._tell(progress)
+
+
+def _starter(choice: str | None, told: _Told) -> Callable[[Start], None]:
     """What to say before the work begins."""
 
     def tell(start: Start) -> None:
         if choice == "json":
             expected = {"expected_s": round(start.expected.seconds, 1), "expected_bytes": start.expected.peak_bytes}
             expected["voxel"], expected["coarser"] = start.seen.resolution.voxel, round(start.coarser, 3)
-            line = {"stage": "expected", "share": 0.0, "left_s": None, "memory_bytes": 0, **expected}
+            line = {"stage": "expected", "share": round(told.share, 4), "left_s": None, "memory_bytes": 0, **expected}
             print(json.dumps(line), file=sys.stderr, flush=True)
         elif choice == "bar" or (choice is None and sys.stderr.isatty()):
             print(f"this takes {start.expected.told()}", file=sys.stderr)

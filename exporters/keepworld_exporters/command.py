@@ -45,7 +45,7 @@ Killed on the way, the same command goes on from the last stage that was done; C
 whole, and the state of a training, to go on from. Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
 
 With --progress json each line on standard error is an object with stage, share (of all the work, 0 to 1), left_s (seconds to go,
-null while that is a guess) and memory_bytes; the first has stage "expected", with expected_s and expected_bytes as well. With
+null while that is a guess) and memory_bytes; that of stage "expected" has expected_s and expected_bytes as well. With
 --json the last line on standard output is one object: psnr (of the written file on held-out frames: of the splats, or else of the
 mesh), files, metrics, expected, seconds, peak_bytes, report, manifest.
 """

@@ -30,7 +30,7 @@ from keepworld_exporters.stages.select import Selection, cover, select
 from keepworld_exporters.stages.sources import DepthSource
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 from keepworld_exporters.stages.survey import Reach
-from keepworld_exporters.survey import Surveyed, look
+from keepworld_exporters.survey import Surveyed, guess, look
 from keepworld_exporters.unfinished import Unfinished, capture_digest
 from keepworld_exporters.video import write_video
 
@@ -81,7 +81,10 @@ def begin(capture: Capture, plan: Plan) -> Start:
         selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
     if source is not None and selection.used[0].labels() is None:
         source = without_moving(selection.used, source, typical=typical)
-    seen = look(selection.used, source, resolution, backdrop=plan.amounts().backdrop and reach is None)
+    if reach:
+        seen = guess(selection.used, resolution)
+    else:
+        seen = look(selection.used, source, resolution, backdrop=plan.amounts().backdrop)
     plan, coarser, expected = fitting(
         plan, seen, frames=len(capture), heldout=len(selection.heldout), blind=reach is not None
     )

@@ -13,11 +13,12 @@ from keepworld_exporters.stages.depth import Resolution, View, load_view
 from keepworld_exporters.stages.fuse import STEP, rings_of
 from keepworld_exporters.stages.select import evenly
 from keepworld_exporters.stages.sources import DepthSource
-from keepworld_exporters.stages.tsdf import blocks_needed
+from keepworld_exporters.stages.tsdf import SIDE, blocks_needed
 
 LOOKS = 12  # frames that are looked at
 MAX_RINGS = 5
 BUDGET_BYTES = 2 * 2**30  # of a distance field
+CELL_PIXELS, LAYERS = 1.5, 3  # a cell in pixels, about, and how many blocks deep a surface is
 FAR = 0.98  # of what is seen is to lie within the mesh, with its rings
 
 
@@ -62,6 +63,21 @@ def look(
         blocks=blocks,
         lasting=float(np.mean([np.isfinite(view.depth).mean() for view in views])),
         megapixels=len(frames) * camera.width * camera.height / 1e6,
+        frames=len(frames),
+    )
+
+
+def guess(frames: Sequence[CapturedFrame], resolution: Resolution) -> Surveyed:
+    """What may be said of frames whose depth is yet to be found: all of them show surfaces, each in part what others do."""
+    camera = frames[0].camera
+    pixels = camera.width * camera.height
+    blocks = LAYERS * pixels / (CELL_PIXELS * SIDE) ** 2 * math.sqrt(len(frames))
+    return Surveyed(
+        resolution=resolution,
+        rings=0,
+        blocks=(round(blocks),),
+        lasting=1.0,
+        megapixels=len(frames) * pixels / 1e6,
         frames=len(frames),
     )
 
