@@ -31,6 +31,7 @@ RECORD = """() => {
     seen.push({ number: frame.number, yaw: frame.yaw, place: frame.place, grey });
   };
 }"""
+MOVED = "places.some((place) => place.some((x, at) => Math.abs(x - places[0][at]) > 0.05))"
 
 
 def open_world(watched: Watched, link: str, prompt: str = PROMPT) -> None:
@@ -45,13 +46,15 @@ def open_world(watched: Watched, link: str, prompt: str = PROMPT) -> None:
 
 
 def hold(watched: Watched, key: str, chunks: int) -> None:
-    """Hold a key until so many chunks have been steered by it."""
+    """Hold a key until so many chunks have been moved by it, however long it takes to get there."""
     page = watched.page
     start = page.evaluate("() => keepworld.timeline.notes.length")
+    moved = f"keepworld.timeline.notes.slice({start}).filter(({{ places }}) => {MOVED}).length >= {chunks}"
     page.keyboard.down(key)
-    watched.until(f"keepworld.timeline.notes.length > {start + chunks}")
+    watched.until(moved)
     page.keyboard.up(key)
-    watched.until(f"keepworld.timeline.notes.length > {start + chunks + 2}")
+    end = page.evaluate("() => keepworld.timeline.notes.length")
+    watched.until(f"keepworld.timeline.notes.length > {end + 2}")
 
 
 def shift(one: list[float], other: list[float]) -> int:
