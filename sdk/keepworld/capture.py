@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from keepworld import png
 from keepworld.agreement import Agreement
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w
 from keepworld.errors import CaptureError
-from keepworld.export import Exported, Options, export
+from keepworld.export import Exported, Options, beside, export, view
 from keepworld.files import write_atomically
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
 from keepworld.motion import Control
@@ -373,30 +374,33 @@ class Capture:
     def export(
         self,
         *paths: str | Path,
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        truth: str | Path | None = None,
-        report: str | Path | None = None,
+        lods: int = 0,
+        collider: bool = False,
         progress: bool = False,
+        **options: Unpack[Options],
     ) -> Exported:
         """Turn the walk into 3D files; blocks until they are written and measured. Ctrl-C ends it.
 
         Args:
             paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
-            holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
-            voxel: edge of the cells that surfaces are fused in, the capture's units.
-            max_depth: further away nothing is fused, the capture's units.
-            truth: a file with the true surface, to measure against.
-            report: a folder for a report in words and pictures.
+            lods: how many levels of detail to write beside each mesh, as scene.lod1.glb.
+            collider: whether to write a mesh for collisions beside each, as scene.collider.glb.
             progress: show one line on a terminal.
+            options: how, see `keepworld.export.Options`: preset, profile, origin, holdout, texture, report and more.
 
         Raises:
             ExportError: it failed; says why.
             MissingExtraError: the exporters are not installed.
         """
-        options = Options(holdout=holdout, voxel=voxel, max_depth=max_depth, truth=truth, report=report)
-        return export(self.folder, paths, options, progress=progress)
+        return export(self.folder, beside(paths, lods=lods, collider=collider), options, progress=progress)
+
+    def view(self) -> None:
+        """Show the walk in a browser: its cameras, and what its depth says of the place. Blocks until Ctrl-C.
+
+        Raises:
+            ExportError: it cannot be shown; what went wrong has been printed.
+        """
+        view([self.folder])
 
 
 def _tuples(values: Mapping[str, object]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,38 +11,42 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, TypedDict
 
 from keepworld.errors import ExportError, MissingExtraError, printable
 from keepworld.progress import ProgressLine
 
 INSTALL = "pip install 'keepworld[export]'"
+MAX_LODS = 9
+_MESH = re.compile(r".*(?<!\.splat)(?<!\.points)(?<!\.cameras)\.(glb|obj|stl|usda|usdc|usdz)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """How to export; None is the exporters' own choice.
+class Options(TypedDict, total=False):
+    """How to export; what is left out is the exporters' own choice. `keepworld export --help` says more of each.
 
     Attributes:
+        preset: how much work: preview in seconds, standard in minutes, final in an hour.
+        profile: the program it is for, which fixes axes, units and kinds of files.
+        origin: where the files have theirs: the session's, or the ground below the first camera.
         holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
         voxel: edge of the cells that surfaces are fused in, the capture's units.
         max_depth: further away nothing is fused, the capture's units.
+        texture: a mesh's texture has about so many texels a side; 0: colours at its vertices.
+        max_faces: triangles of the mesh, at most.
         truth: a file with the true surface, to measure against.
         report: a folder for a report in words and pictures.
     """
 
-    holdout: int | None = None
-    voxel: float | None = None
-    max_depth: float | None = None
-    truth: str | Path | None = None
-    report: str | Path | None = None
-
-    def arguments(self) -> list[str]:
-        """As the exporters' command line wants them."""
-        values = {"--holdout": self.holdout, "--voxel": self.voxel, "--max-depth": self.max_depth}
-        files = {"--truth": self.truth, "--report": self.report}
-        given = [(flag, str(value)) for flag, value in (values | files).items() if value is not None]
-        return [word for pair in given for word in pair]
+    preset: Literal["preview", "standard", "final"] | None
+    profile: Literal["unity", "unreal", "blender", "godot", "web", "houdini"] | None
+    origin: Literal["session", "ground"] | None
+    holdout: int | None
+    voxel: float | None
+    max_depth: float | None
+    texture: int | None
+    max_faces: int | None
+    truth: str | Path | None
+    report: str | Path | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +64,22 @@ class Exported:
     report: Path | None = None
 
 
+def beside(paths: Sequence[str | Path], *, lods: int, collider: bool) -> list[Path]:
+    """The files of an export with those that go with a mesh: so many levels of detail, a collider.
+
+    Raises:
+        ValueError: there is no mesh for them to go with, or there are no so many levels.
+    """
+    if not 0 <= lods <= MAX_LODS:
+        raise ValueError(f"lods must be 0 to {MAX_LODS}, got {lods}")
+    kinds = [*(f"lod{level}" for level in range(1, lods + 1)), *(["collider"] if collider else [])]
+    meshes = [Path(path) for path in paths if _MESH.fullmatch(Path(path).name)]
+    if kinds and not meshes:
+        raise ValueError(f"lods and collider go with a mesh, such as scene.glb; paths are {', '.join(map(str, paths))}")
+    more = [path.with_name(f"{path.stem}.{kind}{path.suffix}") for path in meshes for kind in kinds]
+    return [*map(Path, paths), *more]
+
+
 def export(capture: Path, paths: Sequence[str | Path], options: Options, *, progress: bool) -> Exported:
     """Export a capture folder to files; blocks until they are written and measured. Ctrl-C ends it.
 
@@ -74,7 +95,7 @@ def export(capture: Path, paths: Sequence[str | Path], options: Options, *, prog
     """
     if not paths:
         raise ValueError("paths must name at least one file or folder to export to")
-    words = [str(capture), *(str(path) for path in paths), *options.arguments(), "--json", "--progress", "json"]
+    words = [str(capture), *(str(path) for path in paths), *_arguments(options), "--json", "--progress", "json"]
     command = [sys.executable, "-m", "keepworld_exporters", *words]
     with tempfile.TemporaryFile("w+") as result:
         child = subprocess.Popen(command, stdout=result, stderr=subprocess.PIPE, text=True, errors="replace")  # noqa: S603
@@ -88,6 +109,32 @@ def export(capture: Path, paths: Sequence[str | Path], options: Options, *, prog
             raise _failure(complaints)
         result.seek(0)
         return _result(result.read().strip().splitlines())
+
+
+def _arguments(options: Options) -> list[str]:
+    """As the exporters' command line wants them."""
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Options.__annotations__)
+        raise TypeError(f"no option of an export is called {', '.join(sorted(unknown))}; known: {known}")
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return [word for pair in given for word in pair]
+
+
+def view(paths: Sequence[str | Path]) -> None:
+    """Show files or captures in a browser, until Ctrl-C.
+
+    Raises:
+        ExportError: they cannot be shown; what went wrong has been printed.
+    """
+    command = [sys.executable, "-m", "keepworld.cli", "view", *map(str, paths), "--port", "0"]
+    with subprocess.Popen(command) as child:  # noqa: S603
+        try:
+            status = child.wait()
+        finally:
+            _end(child)
+    if status:
+        raise ExportError(f"the viewer ended with status {status}")
 
 
 def _follow(lines: IO[str], line: ProgressLine) -> list[str]:
@@ -126,7 +173,7 @@ def _failure(complaints: Sequence[str]) -> ExportError | MissingExtraError:
     return ExportError(message)
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """Make sure that it is over: after Ctrl-C it is still running."""
     if child.poll() is None:
         child.terminate()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,60 @@ def test_a_failure_says_why(
 def test_nothing_to_write_is_a_slip(sphere_capture: Capture) -> None:
     with pytest.raises(ValueError, match="paths"):
         sphere_capture.export()
+
+
+def test_levels_and_a_collider_lie_beside_each_mesh(exporters: Path, sphere_capture: Capture) -> None:
+    exporters.write_text(
+        "import json, sys\n"
+        "paths = sys.argv[2:sys.argv.index('--profile')]\n"
+        "print(json.dumps({'files': {p: {'path': p} for p in paths}, 'report': None, 'metrics': {}}))\n"
+    )
+    exported = sphere_capture.export("out/my.abbey.glb", "a.splat.glb", lods=2, collider=True, profile="blender")
+    names = ["out/my.abbey.glb", "a.splat.glb", *(f"out/my.abbey.{kind}.glb" for kind in ("lod1", "lod2", "collider"))]
+    assert exported.paths == tuple(map(Path, names))
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "kind", "words"),
+    [
+        (["a.splat.ply"], {"lods": 1}, ValueError, "go with a mesh.*a.splat.ply"),
+        (["a.glb"], {"lods": 10}, ValueError, "lods must be 0 to 9, got 10"),
+        (["a.glb"], {"voxels": 1}, TypeError, "voxels; known: preset, profile"),
+    ],
+)
+def test_what_makes_no_sense_is_a_slip(
+    sphere_capture: Capture, paths: list[str], options: dict[str, int], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        sphere_capture.export(*paths, **options)
+
+
+def test_a_walk_is_looked_at_until_ctrl_c(letter_capture: Capture, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}.part && mv {seen}.part {seen}\n')
+    browser.chmod(0o755)
+    program = f"from keepworld import Capture; Capture({str(letter_capture.folder)!r}).view()"
+    looking = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not seen.exists():
+        assert looking.poll() is None, looking.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    link = seen.read_text().strip()
+    with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(link, timeout=20) as page:
+        assert b"<canvas" in page.read()
+    os.killpg(looking.pid, signal.SIGINT)  # as a terminal does
+    _, complaint = looking.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in complaint
+    with pytest.raises(OSError):
+        urllib.request.urlopen(link, timeout=5)
 
 
 def test_ctrl_c_ends_the_exporters_too(exporters: Path, sphere_capture: Capture, tmp_path: Path) -> None:
