@@ -107,6 +107,7 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
     next_seq: int = 0
     waiting: int = 0  # frames of scripts and paths
     line: int = 1
+    latest: _Walk | None = None  # the stream that has the session
 
     @property
     def attached(self) -> int:
@@ -228,6 +229,7 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
         walk = _Walk(self, pace=attach.pace, depth=attach.config.pixel_data)
         first = (attach.last_seq + 1) % 2**64 if attach.HasField("last_seq") else self.next_seq
         reader = asyncio.create_task(walk.read(requests))
+        self.latest = walk
         try:
             taken = session_pb2.Attached(
                 epoch=len(self.attaches), next_seq=first, heartbeat_s=self.heartbeat_s, line=self.line,
@@ -245,6 +247,8 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
             while True:
                 while walk.answers:
                     yield walk.answers.pop(0)
+                if self.latest is not walk:
+                    return  # what this made now, nobody would be given
                 if not walk.wants_chunk():
                     walk.news.clear()
                     with contextlib.suppress(TimeoutError):
