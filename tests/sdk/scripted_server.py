@@ -226,8 +226,8 @@ class ScriptedWorld(world_service_pb2_grpc.WorldServiceServicer):
         attach = (await anext(requests)).attach
         self.attaches.append(attach)
         size = (self.opened[-1].size.width, self.opened[-1].size.height) if self.opened else SIZE
-        walk = _Walk(self, pace=attach.pace, depth=attach.config.pixel_data)
         first = (attach.last_seq + 1) % 2**64 if attach.HasField("last_seq") else self.next_seq
+        walk = _Walk(self, pace=attach.pace, depth=attach.config.pixel_data, acked=first)  # who has it, is done with it
         reader = asyncio.create_task(walk.read(requests))
         self.latest = walk
         try:

@@ -219,7 +219,6 @@ async def test_silence_is_a_break_within_three_seconds_and_its_reason_is_kept(
     assert isinstance(lost.value.__cause__, StreamStalledError)
 
 
-@pytest.mark.slow  # once in a dozen runs it waits for ever, which is not understood
 async def test_a_cable_that_was_pulled_and_put_back_is_invisible(proxy: Proxy, world: ScriptedWorld) -> None:
     async with opened(proxy) as session:
         stream = session.stream(pace="pause")
