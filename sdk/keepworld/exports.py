@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Unpack
 
 from keepworld import wire_export
 from keepworld.capabilities import Snapshot
@@ -18,7 +19,7 @@ from keepworld.host import Host
 from keepworld.patience import Patience
 from keepworld.progress import ProgressLine
 from keepworld.v1 import export_service_pb2
-from keepworld.wire_export import ExportStatus, ServerExportOptions
+from keepworld.wire_export import ExportStatus, ServerExportOptions, export_options
 from keepworld.wire_world import MAX_LISTED
 
 _SILENT_S = 20.0  # a server says something every five
@@ -158,19 +159,11 @@ class AsyncExports:
         self,
         snapshot: Snapshot | str,
         *files: str,
-        preset: str = "preview",
-        profile: str = "",
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        texture: int = 0,
+        **options: Unpack[ServerExportOptions],
     ) -> AsyncExport:
         """Have what led to a snapshot made into 3D files; the rest as for `AsyncSession.start_export`."""
         source = export_service_pb2.CreateCaptureRequest(
             snapshot_id=snapshot if isinstance(snapshot, str) else snapshot.id
-        )
-        options = ServerExportOptions(
-            preset=preset, profile=profile, holdout=holdout, voxel=voxel, max_depth=max_depth, texture=texture
         )
         return await start(self._host, source, files, options)
 
@@ -202,7 +195,7 @@ async def start(
     source.request_id = new_id()
     captured = await connection.repeat(connection.exports.CreateCapture, source, request_id=source.request_id)
     request = export_service_pb2.StartExportRequest(
-        request_id=new_id(), capture_id=captured.operation.operation_id, files=files, options=options.message()
+        request_id=new_id(), capture_id=captured.operation.operation_id, files=files, options=export_options(options)
     )
     try:
         started = await connection.repeat(connection.exports.StartExport, request, request_id=request.request_id)

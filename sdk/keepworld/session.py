@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -399,12 +399,7 @@ class AsyncSession:
     async def start_export(
         self,
         *files: str,
-        preset: str = "preview",
-        profile: str = "",
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        texture: int = 0,
+        **options: Unpack[ServerExportOptions],
     ) -> AsyncExport:
         """Have all that was walked up to now made into 3D files on the server: nothing need have been recorded here.
 
@@ -413,9 +408,7 @@ class AsyncSession:
         Args:
             files: names whose suffixes say what they become, as in "abbey.splat.ply", "abbey.glb"; none: the usual set.
                 A report comes with them.
-            preset: work put into splats: "preview", "standard" or "final".
-            profile: the program that files are for, as in "unity"; "": none.
-            holdout, voxel, max_depth, texture: see `keepworld.wire_export.ServerExportOptions`.
+            options: how, see `keepworld.wire_export.ServerExportOptions`: preset, profile, holdout, texture and more.
 
         Raises:
             InvalidRequestError: an argument is wrong; says which.
@@ -423,9 +416,6 @@ class AsyncSession:
             ServerError: the server has no exporters, or no chunk is whole yet.
         """
         source = export_service_pb2.CreateCaptureRequest(session_id=self.id, token=self._opened.token)
-        options = ServerExportOptions(
-            preset=preset, profile=profile, holdout=holdout, voxel=voxel, max_depth=max_depth, texture=texture
-        )
         return await start(self._host, source, files, options)
 
     async def close(self) -> None:

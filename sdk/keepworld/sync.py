@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from keepworld.sync_exports import Export, Exports
 from keepworld.timeline import Happening
 from keepworld.uploads import Frames, Image
 from keepworld.walker import Hands
+from keepworld.wire_export import ServerExportOptions
 
 
 class Client:
@@ -303,22 +304,12 @@ class Session:
     def start_export(
         self,
         *files: str,
-        preset: str = "preview",
-        profile: str = "",
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        texture: int = 0,
+        **options: Unpack[ServerExportOptions],
     ) -> Export:
         """As `AsyncSession.start_export`."""
         starting = self._session.start_export(
             *files,
-            preset=preset,
-            profile=profile,
-            holdout=holdout,
-            voxel=voxel,
-            max_depth=max_depth,
-            texture=texture,
+            **options,
         )
         return Export(self._loop.run(starting), self._loop)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 from keepworld.capabilities import Snapshot
 from keepworld.export import Exported
 from keepworld.exports import AsyncExport, AsyncExports
 from keepworld.loop import Loop
-from keepworld.wire_export import ExportStatus
+from keepworld.wire_export import ExportStatus, ServerExportOptions
 
 
 class Export:
@@ -63,23 +64,13 @@ class Exports:
         self,
         snapshot: Snapshot | str,
         *files: str,
-        preset: str = "preview",
-        profile: str = "",
-        holdout: int | None = None,
-        voxel: float | None = None,
-        max_depth: float | None = None,
-        texture: int = 0,
+        **options: Unpack[ServerExportOptions],
     ) -> Export:
         """As `AsyncExports.start`."""
         starting = self._exports.start(
             snapshot,
             *files,
-            preset=preset,
-            profile=profile,
-            holdout=holdout,
-            voxel=voxel,
-            max_depth=max_depth,
-            texture=texture,
+            **options,
         )
         return Export(self._loop.run(starting), self._loop)
 

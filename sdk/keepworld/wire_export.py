@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from keepworld.errors import printable
 from keepworld.v1 import export_service_pb2
@@ -90,35 +91,43 @@ class ExportStatus:
         return f"{self.share:4.0%} {said}{left}{memory}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerExportOptions:
-    """How a server exports; None is the exporters' own choice.
+class ServerExportOptions(TypedDict, total=False):
+    """How a server exports; what is left out, or None, is the exporters' own choice.
 
     Attributes:
         preset: work put into splats: "preview", "standard" or "final".
-        profile: the program that files are for, as in "unity".
+        profile: the program that files are for, as in "unity"; "": none.
         holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
         voxel, max_depth: cell size and range of the mesh, the capture's units.
         texture: texels along a side of the mesh's texture; 0: colours at its vertices.
     """
 
-    preset: str = "preview"
-    profile: str = ""
-    holdout: int | None = None
-    voxel: float | None = None
-    max_depth: float | None = None
-    texture: int = 0
+    preset: str
+    profile: str
+    holdout: int | None
+    voxel: float | None
+    max_depth: float | None
+    texture: int
 
-    def message(self) -> export_service_pb2.ExportOptions:
-        """For the wire."""
-        return export_service_pb2.ExportOptions(
-            preset=self.preset,
-            profile=self.profile,
-            holdout=self.holdout,
-            voxel=self.voxel,
-            max_depth=self.max_depth,
-            texture=self.texture,
-        )
+
+def export_options(options: ServerExportOptions) -> export_service_pb2.ExportOptions:
+    """For the wire.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    unknown = options.keys() - ServerExportOptions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(ServerExportOptions.__annotations__)
+        raise TypeError(f"no option of an export is called {', '.join(sorted(unknown))}; known: {known}")
+    return export_service_pb2.ExportOptions(
+        preset=options.get("preset", "preview"),
+        profile=options.get("profile", ""),
+        holdout=options.get("holdout"),
+        voxel=options.get("voxel"),
+        max_depth=options.get("max_depth"),
+        texture=options.get("texture", 0),
+    )
 
 
 def status(message: export_service_pb2.Operation) -> ExportStatus:
