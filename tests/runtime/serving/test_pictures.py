@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,26 @@ def test_depth_travels_as_byte_planes(frame):
     assert encoded.confidence == b""
 
 
-def test_jpeg_through_a_file_is_jpeg_through_memory(frame):
+@pytest.mark.parametrize("quality", [30, 75, 90, 100])
+def test_jpeg_loses_what_another_writer_of_jpeg_loses(frame, quality):
     file = io.BytesIO()
-    Image.fromarray(frame.image).save(file, "JPEG", quality=90, subsampling="4:4:4")
-    assert encode(frame, PictureFormat(encoding=Encoding.JPEG)).image == file.getvalue()
+    sampling = "4:4:4" if quality >= 90 else "4:2:0"
+    Image.fromarray(frame.image).save(file, "JPEG", quality=quality, subsampling=sampling)
+    ours = encode(frame, PictureFormat(encoding=Encoding.JPEG, quality=quality)).image
+    assert len(ours) == pytest.approx(len(file.getvalue()), rel=0.05)
+    assert _error(ours, frame) == pytest.approx(_error(file.getvalue(), frame), rel=0.1)
+
+
+def _error(picture: bytes, frame: FrameData) -> float:
+    decoded = np.asarray(Image.open(io.BytesIO(picture))).astype(float)
+    return float(np.sqrt(((decoded - frame.image) ** 2).mean()))
+
+
+def test_a_view_of_a_larger_picture_is_encoded_as_its_copy(frame):
+    wanted = PictureFormat(encoding=Encoding.JPEG)
+    view = replace(frame, image=frame.image[:, ::2])
+    copy = replace(frame, image=frame.image[:, ::2].copy())
+    assert encode(view, wanted).image == encode(copy, wanted).image
 
 
 def test_encoding_leaves_no_file_open(frame):
