@@ -20,7 +20,7 @@ from keepworld_exporters.stages.scale import Mark, parse_mark, place_of
 from scipy.spatial.transform import Rotation
 
 from tests import scenes
-from tests.exporters.test_sweep import BALL, GROUND, WALL, mottled, sideways
+from tests.exporters.room import BALL, GROUND, WALL, mottled, sideways
 
 SIZE = (256, 192)
 DEGREES, METRES = 0.5, 0.01

@@ -13,7 +13,7 @@ from keepworld_exporters.stages.sharpness import sharpness
 from scipy.ndimage import gaussian_filter
 
 from tests import scenes
-from tests.exporters.test_sweep import GROUND, WALL, sideways
+from tests.exporters.room import GROUND, WALL, sideways
 
 TYPICAL = 3.0
 

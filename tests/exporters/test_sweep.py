@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import trimesh
-from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.reading import read_back
@@ -18,50 +17,11 @@ from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
 from keepworld_exporters.stages.sweep import matching_cost, sweep
 
 from tests import scenes
-
-SIZE = (144, 108)
-
-
-def mottled(points):
-    """Many waves on top of each other: no place looks like another nearby."""
-    rng = np.random.default_rng(4)
-    waves = rng.normal(0, 1, (24, 3)) * np.geomspace(2, 25, 24)[:, None]
-    tone = np.sin(points @ waves.T + rng.uniform(0, 6, 24)).sum(1) / 24**0.5
-    return np.clip(128 + 45 * tone[:, None] * np.array([1.0, 0.9, 0.7]), 0, 255)
-
-
-WALL = scenes.Solid((-4, -3, 3.0), (4, 1.0, 3.4), mottled)
-GROUND = scenes.Solid((-6, 1.0, -2), (6, 1.5, 3.2), mottled)
-BALL = scenes.Solid((-0.6, -0.5, 1.5), (0.4, 0.5, 2.5), mottled, ball=True)
+from tests.exporters.room import BALL, GROUND, SIZE, WALL, bare, mottled, sideways
 
 
 def quiet() -> None:
     """Progress nobody listens to."""
-
-
-def bare(capture):
-    """The same capture without depth and labels, as a learned world gives it."""
-    import shutil
-
-    for kind in ("depth", "labels", "masks"):
-        shutil.rmtree(capture.folder / kind, ignore_errors=True)
-    return Capture(capture.folder)
-
-
-def sideways(count, step=0.12):
-    return [
-        scenes.look((step * (k - count / 2), 0.1 * (k % 2), 0), (0.5 * step * (k - count / 2), 0.2, 3))
-        for k in range(count)
-    ]
-
-
-@pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    """A wall, ground and a ball, walked past sideways; depth, and the same capture bare."""
-    folder = tmp_path_factory.mktemp("room")
-    path = sideways(9)
-    known = scenes.write(folder / "known", [WALL, GROUND, BALL], path, size=SIZE)
-    return known, bare(scenes.write(folder / "bare", [WALL, GROUND, BALL], path, size=SIZE))
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,12 @@ from keepworld.v1 import session_pb2, world_service_pb2, world_service_pb2_grpc
 
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, WarmingError
-from keepworld_runtime.engine.session import Session
-from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.serving import validate, wire
 from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.exports import job
 from keepworld_runtime.serving.exports.limits import ExportLimits
 from keepworld_runtime.serving.idempotency import Once
+from keepworld_runtime.serving.sources import source_of
 from keepworld_runtime.serving.stream import Context, Request, Stream
 
 _ATTACH_WITHIN_S = 30.0
@@ -199,13 +198,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[world_service_pb2.GetJournalResponse]:
         """All that it takes to make a walk again."""
-        source: Session | Start
-        if bool(request.session_id) == bool(request.snapshot_id):
-            raise InvalidFieldError("name a session or a snapshot, one of the two", field="session_id")
-        if request.session_id:
-            source = self._engine.session(request.session_id, request.token)
-        else:
-            source = await self._engine.archive.start(request.snapshot_id)
+        source = await source_of(self._engine, request)
         async for data in self._engine.archive.written(source):
             yield world_service_pb2.GetJournalResponse(data=data)
 

@@ -9,7 +9,7 @@ from keepworld.camera import convert_c2w
 from keepworld_exporters.ingest import sources, write
 
 from tests import scenes
-from tests.exporters.test_sweep import BALL, GROUND, WALL, sideways
+from tests.exporters.room import BALL, GROUND, WALL, sideways
 
 SIZE = (192, 144)
 ROOM = [WALL, GROUND, BALL]

@@ -12,11 +12,10 @@ from keepworld.v1 import export_service_pb2, export_service_pb2_grpc
 
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError
-from keepworld_runtime.engine.session import Session
-from keepworld_runtime.engine.snapshot import Start
 from keepworld_runtime.serving.exports.operation import Kind, Operation, State
 from keepworld_runtime.serving.exports.runner import Exports
 from keepworld_runtime.serving.idempotency import Once
+from keepworld_runtime.serving.sources import source_of
 
 PRESETS = ("preview", "standard", "final")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[A-Za-z0-9_-]{1,16}){1,3}")
@@ -53,14 +52,7 @@ class ExportServicer(export_service_pb2_grpc.ExportServiceServicer):
         """Makes a capture of what a session, or a snapshot, has come to."""
 
         async def create() -> export_service_pb2.CreateCaptureResponse:
-            source: Session | Start
-            if bool(request.session_id) == bool(request.snapshot_id):
-                raise InvalidFieldError("name a session or a snapshot, one of the two", field="session_id")
-            if request.session_id:
-                source = self._engine.session(request.session_id, request.token)
-            else:
-                source = await self._engine.archive.start(request.snapshot_id)
-            operation = await self._exports.capture(source)
+            operation = await self._exports.capture(await source_of(self._engine, request))
             return export_service_pb2.CreateCaptureResponse(operation=self._told(operation))
 
         return await self._captures.once(request, create)
