@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from types import FrameType
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepworld.errors import KeepworldError
 
-from keepworld_exporters.command import UsageError, parser_of_exports, plan_of, wanted_of
-from keepworld_exporters.train.settings import PREVIEW
+from keepworld_exporters.command import UsageError, dataset_of, parser_of_exports, plan_of, wanted_of
+from keepworld_exporters.interruption import Interruption
 
 if TYPE_CHECKING:
     from keepworld_exporters.export import Start
@@ -25,31 +22,43 @@ if TYPE_CHECKING:
     from keepworld_exporters.progress import Progress
 
 
+COUNTED = ("frames", "splats", "triangles", "points", "depth_maps")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; gives its exit status: 0 done, 1 failed, 2 misused, 130 interrupted."""
+    """Run the command; gives its exit status: 0 done, 1 failed, 2 misused, 130 by Ctrl-C, 143 by SIGTERM."""
     arguments = parser_of_exports().parse_args(argv)
     # Numba's default threads spin when the machine is busy; these wait. It is read when numba is first imported.
     os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
+    plan: Plan | None = None
+    interruption = Interruption()
     try:
+        from keepworld_exporters.dataset import make_dataset
         from keepworld_exporters.export import begin, export
         from keepworld_exporters.ingest.prepare import prepared
 
-        plan = plan_of(arguments)
+        dataset = dataset_of(arguments)
+        plan = None if dataset else plan_of(arguments)
         wanted = wanted_of(arguments)
         told = _Told(_teller(arguments.progress))
         with (
-            _interruptible(told) as tell,
+            interruption.between_steps(told) as tell,
             prepared(arguments.source, wanted, tell) as ready,
         ):
-            plan = replace(plan, told=ready.told)
-            if arguments.estimate:
-                _tell_estimate(begin(ready.capture, plan), as_json=arguments.json)
-                return 0
-            content = export(ready.capture, plan, on_progress=ready.tell, on_start=_starter(arguments.progress, told))
+            if dataset:
+                content = make_dataset(ready.capture, dataset, ready.told, on_progress=ready.tell)
+            else:
+                assert plan is not None
+                plan = replace(plan, told=ready.told)
+                if arguments.estimate:
+                    _tell_estimate(begin(ready.capture, plan), as_json=arguments.json)
+                    return 0
+                starter = _starter(arguments.progress, told)
+                content = export(ready.capture, plan, on_progress=ready.tell, on_start=starter)
     except KeyboardInterrupt:
-        resumed = "; the same command goes on with the training" if arguments.preset != PREVIEW else ""
+        resumed = "; the same command goes on with the training" if plan is not None and plan.trained_as else ""
         print(f"\nkeepworld-export: interrupted; no half-written file is left{resumed}", file=sys.stderr)
-        return 130
+        return 128 + interruption.number
     except ImportError as error:
         print(f"keepworld-export: {error}; install what exports need: pip install 'keepworld[export]'", file=sys.stderr)
         return 1
@@ -59,10 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeepworldError, OSError, MemoryError) as error:
         print(f"keepworld-export: {error or 'out of memory; try a larger --voxel'}", file=sys.stderr)
         return 1
+    report = None if plan is None else plan.report
     if arguments.json:
-        print(json.dumps(_finite(_summary(content, plan))))
+        print(json.dumps(_finite(_summary(content, report))))
     else:
-        _tell_result(content, plan)
+        _tell_result(content, report)
     return 0
 
 
@@ -78,13 +88,16 @@ class _Told:
         self._tell(progress)
 
 
-def _starter(choice: str | None, told: _Told) -> Callable[[Start], None]:
+def _starter(choice: str | None, told: _Told) -> Callable[[Start, tuple[Path, ...]], None]:
     """What to say before the work begins."""
 
-    def tell(start: Start) -> None:
+    def tell(start: Start, kept: tuple[Path, ...]) -> None:
         if choice == "json":
-            expected = {"expected_s": round(start.expected.seconds, 1), "expected_bytes": start.expected.peak_bytes}
-            expected["voxel"], expected["coarser"] = start.seen.resolution.voxel, round(start.coarser, 3)
+            expected = {
+                "expected_s": round(start.expected.seconds, 1), "expected_bytes": start.expected.peak_bytes,
+                "voxel": start.seen.resolution.voxel, "coarser": round(start.coarser, 3),
+                "keeps": [str(path) for path in kept],
+            }  # fmt: skip
             line = {"stage": "expected", "share": round(told.share, 4), "left_s": None, "memory_bytes": 0, **expected}
             print(json.dumps(line), file=sys.stderr, flush=True)
         elif choice == "bar" or (choice is None and sys.stderr.isatty()):
@@ -122,32 +135,7 @@ def _teller(choice: str | None) -> Callable[[Progress], None]:
     return lambda progress: None
 
 
-@contextmanager
-def _interruptible(tell: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """Let Ctrl-C stop the export between two steps, not within native code that would swallow it; a second one at once."""
-    stopped = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    def tell_or_stop(progress: Progress) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        tell(progress)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield tell
-        return
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield tell_or_stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _summary(content: dict[str, object], plan: Plan) -> dict[str, object]:
+def _summary(content: dict[str, object], report: Path | None) -> dict[str, object]:
     """What `--json` prints: the report's content without the figures of every single view."""
     files = content["files"]
     assert isinstance(files, dict)
@@ -158,7 +146,7 @@ def _summary(content: dict[str, object], plan: Plan) -> dict[str, object]:
         "files": short,
         **{name: content[name] for name in kept if name in content},
         "manifest": content["manifest"],
-        "report": None if plan.report is None else str(plan.report / "report.html"),
+        "report": None if report is None else str(report / "report.html"),
     }
 
 
@@ -171,13 +159,14 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _tell_result(content: dict[str, object], plan: Plan) -> None:
+def _tell_result(content: dict[str, object], report: Path | None) -> None:
     files, metrics = content["files"], content["metrics"]
     assert isinstance(files, dict) and isinstance(metrics, dict)
     for entry in files.values():
-        print(f"{entry['path']}  {entry['bytes'] / 1e6:.1f} MB")
-    if plan.report is not None:
-        print(plan.report / "report.html")
+        counts = [f", {entry[kind]} {kind.replace('_', ' ')}" for kind in COUNTED if entry.get(kind)]
+        print(f"{entry['path']}  {entry['bytes'] / 1e6:.1f} MB{''.join(counts)}")
+    if report is not None:
+        print(report / "report.html")
     told = []
     shown = "splats" if any("splats" in entry for entry in files.values()) else "mesh"
     if isinstance(metrics.get("psnr"), float):

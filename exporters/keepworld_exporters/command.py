@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING
 
 from keepworld_exporters.ingest.arguments import SOURCES, add_arguments
 from keepworld_exporters.profiles import PROFILES
-from keepworld_exporters.train.settings import PRESETS, PREVIEW, Training
+from keepworld_exporters.train.settings import BUDGETS, PRESETS, PREVIEW, Training
 
 if TYPE_CHECKING:
+    from keepworld_exporters.dataset import Dataset
     from keepworld_exporters.ingest.prepare import Wanted
     from keepworld_exporters.plan import Plan
 
 EXAMPLES = """\
 OUT is a file or a folder. A file's name says what it becomes:
 
-  .splat.ply .spz .sog ...     Gaussian splats
+  .splat.ply .ply .spz ...     Gaussian splats
   .points.ply .laz .e57 ...    a point cloud with normals, colours, and how many frames saw each point
   .glb .obj .usdz ...          a mesh, coloured or textured
   .lod1.glb .lod2.glb ...      the same mesh with a half, a fifth, a twentieth of its triangles
   .collider.glb                few triangles to walk on
   .hulls.glb                   convex parts for a physics engine
   .mp4                         the walk as a film
+  .colmap .colmap.txt          a data set for trainers: a folder with images, cameras and points; alone, or see --format
 
 A folder gets splats, points, a mesh and a film, and report.html, which shows and measures what was written; with --profile, or a
 preset above preview, also levels of detail and a collider.
@@ -36,19 +38,25 @@ examples:
   keepworld-export walk world.glb world.lod1.glb world.collider.glb --max-faces 100000
   keepworld-export walk world.splat.ply --holdout 0        splats from every frame, none kept for measuring
   keepworld-export walk out/ --preset standard             trained splats, textured mesh: minutes
+  keepworld-export walk scene.ply --training 3dgs-7k       splats, trained for as many steps as papers compare them by
+  keepworld-export walk walk.colmap --depth-maps           a COLMAP data set with depth and confidence of every frame
   keepworld-export walk out/ --estimate                    only say what it would take
   keepworld-export walk out/ --truth surface.ply           measure the mesh against a surface that is known
   keepworld-export photos/ out/ --upright                  photos of a place, of which nothing else is known
   keepworld-export film.mp4 out/ --camera-height 1.6       a film, to scale by how high it was held
 
-Killed on the way, the same command goes on from the last stage that was done; Ctrl-C leaves nothing behind but files that are
-whole, and the state of a training, to go on from. Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.
+Ctrl-C and SIGTERM end it after the step it is at, a second one at once; they leave nothing behind but files that are whole, and
+the state of a training, to go on from. Killed outright (SIGKILL, no memory, no power) it leaves what it has done in a hidden
+folder, and the same command goes on from there. Exit status: 0 done, 1 failed, 2 misused, 130 by Ctrl-C, 143 by SIGTERM.
 
 With --progress json each line on standard error is an object with stage, share (of all the work, 0 to 1), left_s (seconds to go,
-null while that is a guess) and memory_bytes; that of stage "expected" has expected_s and expected_bytes as well. With
+null while that is a guess) and memory_bytes; that of stage "expected" has expected_s, expected_bytes, and as "keeps" the hidden
+files that are there until it is done. With
 --json the last line on standard output is one object: psnr (of the written file on held-out frames: of the splats, or else of the
 mesh), files, metrics, expected, seconds, peak_bytes, report, manifest.
 """
+DATASETS = ("colmap", "colmap.txt")
+_OF_DATASETS = {"source", "out", "format", "depth_maps", "depth", "depth_kind", "json", "progress"}
 _SESSION, _ORIGINS = "session", ("session", "ground")  # keepworld_exporters.placement has them, and loads more
 
 
@@ -81,6 +89,7 @@ def parser_of_exports() -> argparse.ArgumentParser:
         "hour, with a normal map (default: preview)",
     )
     _add_training(parser)
+    _add_dataset(parser)
     parser.add_argument("--profile", choices=PROFILES, help="the program it is for: axes, units, kinds of files")
     parser.add_argument(
         "--origin",
@@ -156,7 +165,12 @@ def parser_of_exports() -> argparse.ArgumentParser:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group(
         "training",
-        "With --preset standard or final. A training that was interrupted is gone on with by the same command.",
+        "With --preset standard or final, or --training. A training that was interrupted is gone on with by the same command.",
+    )
+    training.add_argument(
+        "--training",
+        choices=BUDGETS,
+        help="how long splats are trained, instead of as the preset has it: 3dgs-7k for 7000 steps, 3dgs-30k for 30000",
     )
     training.add_argument(
         "--minutes", type=_length, metavar="N", help="end after so long, paced for it (default: as the preset takes)"
@@ -179,6 +193,16 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PNG",
         help="a picture to keep an eye on: what is drawn beside the frame, every few seconds",
+    )
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    dataset = parser.add_argument_group("a data set for trainers", "OUT is then one folder; nothing is reconstructed.")
+    dataset.add_argument("--format", choices=DATASETS, help="what kind, where the folder's name does not say it")
+    dataset.add_argument(
+        "--depth-maps",
+        action="store_true",
+        help="with the depth of every frame, and how sure it is; found, if it has none",
     )
 
 
@@ -227,6 +251,37 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     )  # fmt: skip
 
 
+def dataset_of(arguments: argparse.Namespace) -> Dataset | None:
+    """The data set that is asked for; None if it is files of a scene.
+
+    Raises:
+        UsageError: it is asked for what is not of a data set, or the other way round.
+    """
+    from keepworld_exporters.dataset import Dataset
+
+    named = next(
+        (kind for kind in reversed(DATASETS) if arguments.out[0].rstrip("/").lower().endswith(f".{kind}")), None
+    )
+    kind = arguments.format or named
+    if kind is None:
+        if arguments.depth_maps:
+            raise UsageError("--depth-maps are of a data set; add --format colmap, or name the folder so: walk.colmap")
+        return None
+    if len(arguments.out) != 1:
+        raise UsageError(f"a data set is one folder, got {' '.join(arguments.out)}")
+    of_sources = argparse.ArgumentParser()
+    add_arguments(of_sources)
+    known = _OF_DATASETS | set(vars(of_sources.parse_args([])))
+    usual = vars(parser_of_exports().parse_args(["source", "out"]))
+    odd = [name for name, value in vars(arguments).items() if name not in known and value != usual[name]]
+    if odd:
+        raise UsageError(f"--{odd[0].replace('_', '-')} is not of a data set, which holds what was walked as it is")
+    return Dataset(
+        folder=Path(arguments.out[0]), suffix=f".{kind}", with_depth=arguments.depth_maps,
+        predicted=arguments.depth, predicted_kind=arguments.depth_kind,
+    )  # fmt: skip
+
+
 def _training(arguments: argparse.Namespace) -> Training:
     """What is asked of a training.
 
@@ -234,12 +289,13 @@ def _training(arguments: argparse.Namespace) -> Training:
         UsageError: there will be none, or the picture to watch is none.
     """
     asked = Training(
-        minutes=arguments.minutes, target_psnr=arguments.target_psnr, exposure=arguments.exposure,
+        budget=arguments.training, minutes=arguments.minutes, target_psnr=arguments.target_psnr, exposure=arguments.exposure,
         refine_poses=arguments.refine_poses, watch=arguments.watch,
     )  # fmt: skip
-    if asked != Training() and arguments.preset == PREVIEW:
+    if asked != Training() and arguments.preset == PREVIEW and asked.budget is None:
         raise UsageError(
-            "--minutes, --target-psnr, --exposure, --refine-poses and --watch are of training; add --preset standard or final"
+            "--minutes, --target-psnr, --exposure, --refine-poses and --watch are of training; add --preset standard or "
+            "final, or --training"
         )
     if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")

@@ -88,10 +88,7 @@ def convert(
     convention = None if profile is None else PROFILES[profile].convention
     told = manifest.for_file({**about, "converted_from": source.name}, kind, convention)
     shape = _as_kind(scene, kind.holds)
-    if path.name.lower().endswith(written):
-        files = formats.encode_files(shape, path.name, told, convention=convention)
-    else:
-        files = {path.name: formats.encode(shape, written, told, convention=convention)}
+    files = formats.encode_files(shape, path.name, told, suffix=written, convention=convention)
     path.parent.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         write_atomically(path.parent / name, data)

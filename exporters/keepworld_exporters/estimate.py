@@ -6,6 +6,7 @@ holds what an export expected and what it came to.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from keepworld_exporters.plan import Plan
 from keepworld_exporters.progress import told_s
 from keepworld_exporters.stages.tsdf import BLOCK_BYTES
 from keepworld_exporters.survey import Surveyed
+from keepworld_exporters.train.settings import Settings
 
 SPARE = 0.9  # of the memory that is free may be planned for
 COARSER = 1.2  # how much larger cells are tried next
@@ -73,12 +75,10 @@ def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bo
             runs["hulls"] = (60, 300 * _MB)
     if "splats" in parts:
         runs["splats"] = (0.3 * mp, 300 * splats)
-        if plan.preset == "preview":
+        if plan.trained_as is None:
             runs["colours"] = (56 * (0.02 + 0.8 * per_frame + 1.5e-7 * splats), 600 * splats)
-        elif plan.preset == "standard":
-            runs["standard"] = (3000 * (0.02 + 0.35 * per_frame), 25e6 * mp + 3000 * 120_000)
         else:
-            runs["final"] = (15_000 * (0.03 + 0.6 * per_frame), 25e6 * mp + 3000 * 400_000)
+            runs[plan.trained_as] = _training(plan.training.settings(plan.trained_as), mp, per_frame)
     written = sum({"splats": 2.2e-6 * splats, "points": 3e-7 * points}.get(part, 3e-6 * faces) for part in parts)
     runs["write"] = (0.3 + written + 7e-7 * texels, 300 * splats + 200 * faces + 12 * texels)
     if "video" in parts:
@@ -95,6 +95,13 @@ def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bo
         seconds=sum(seconds for seconds, _ in runs.values()) / (0.5 + 0.5 * cores),
         peak_bytes=round(held + max(size for _, size in runs.values())),
     )
+
+
+def _training(settings: Settings, mp: float, per_frame: float) -> tuple[float, float]:
+    """Seconds of a processor, and bytes; megapixels of all frames, and of one."""
+    step_s = 0.016 + 3.6e-8 * settings.cap + (0.24 + 9e-7 * settings.cap) * per_frame
+    seconds = math.inf if settings.iterations is None else settings.iterations * step_s
+    return min(seconds, settings.budget_s or math.inf), 25e6 * mp + 3000 * settings.cap
 
 
 def room(plan: Plan) -> int:

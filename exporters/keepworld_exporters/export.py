@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
@@ -15,7 +16,7 @@ from keepworld_exporters.compose import compose
 from keepworld_exporters.estimate import Estimate, fitting
 from keepworld_exporters.formats import FORMATS, encode_files, frames, parts_glb
 from keepworld_exporters.heldout import MAX_HELDOUT
-from keepworld_exporters.making import Made, Maker, places_of
+from keepworld_exporters.making import Made, Maker, places_of, training_file
 from keepworld_exporters.outputs import HULLS, Output
 from keepworld_exporters.page import render_page
 from keepworld_exporters.placement import GROUND, Placement, ground_below
@@ -101,17 +102,18 @@ def export(
     plan: Plan,
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    on_start: Callable[[Start], None] = lambda start: None,
+    on_start: Callable[[Start, tuple[Path, ...]], None] = lambda start, kept: None,
 ) -> dict[str, object]:
     """Make the files of a plan from a capture, and measure them.
 
-    Killed on the way, it goes on from the last stage that was done when it is called with the same again.
+    Killed on the way, it goes on from the last stage that was done when it is called with the same again. Ended by an
+    exception, as by Ctrl-C, it leaves nothing to go on from but the state of a training.
 
     Args:
         capture: the walk.
         plan: what to make of it.
         on_progress: told of every step.
-        on_start: told what it will take, before it does.
+        on_start: told what it will take, and where it keeps what it has done so far, before it does.
 
     Returns:
         What `report.json` holds: `files` (name -> path, bytes, counts and figures), `metrics`, `psnr`, `seconds`, `manifest`.
@@ -120,10 +122,10 @@ def export(
         ExportError: the capture has no depth, nothing lasting in view, or would need too much memory.
     """
     start = begin(capture, plan)
-    on_start(start)
     plan, selection, resolution = start.plan, start.selection, start.seen.resolution
+    unfinished = Unfinished(plan.files[0].parent, _decisive(capture, start))
+    on_start(start, (unfinished.folder, training_file(plan)))
     clock = Clock({**start.expected.processor_s, "read": _FIRST_LOOK}, on_progress)
-    unfinished = Unfinished(plan.files[0].parent, {"capture": capture_digest(capture.folder), "plan": asdict(plan)})
     try:
         with clock.stage("read"):
             truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and selection.used else None
@@ -139,7 +141,7 @@ def export(
         holes = made.holes
         del made
         scenes = {
-            output.path: read_back(output.path, convention=plan.convention, placement=placement)
+            output.path: read_back(output.path, suffix=output.suffix, convention=plan.convention, placement=placement)
             for output in plan.outputs
             if output.suffix in FORMATS
         }
@@ -173,6 +175,18 @@ def export(
         # A kill leaves what was done, to go on from; an end of any other kind leaves nothing.
         unfinished.forget()
     return content
+
+
+def _decisive(capture: Capture, start: Start) -> dict[str, object]:
+    """What the results of stages depend on: not where a report goes, or what they are measured against."""
+    plan = replace(start.plan, report=None, truth=None, max_memory=None)
+    return {
+        "capture": capture_digest(capture.folder),
+        "frames": [frame.number for frame in start.selection.used],
+        "plan": asdict(plan),
+        "resolution": asdict(start.seen.resolution),
+        "rings": start.seen.rings,
+    }
 
 
 def _placement(plan: Plan, made: Made, capture: Capture) -> Placement:
@@ -216,7 +230,7 @@ def _encoded(
         turned = [frames.to_convention(placement.apply(hull), FORMATS[output.suffix].convention) for hull in made.hulls]
         return {output.path.name: parts_glb.encode(turned, told)}
     scene = placement.apply(made.scenes[output.part])
-    return encode_files(scene, output.path.name, told, convention=plan.convention)
+    return encode_files(scene, output.path.name, told, suffix=output.suffix, convention=plan.convention)
 
 
 def _told(output: Output, plan: Plan, placement: Placement, about: Mapping[str, object]) -> dict[str, object]:

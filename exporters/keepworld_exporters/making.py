@@ -30,7 +30,6 @@ from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.survey import Surveyed
 from keepworld_exporters.train.preset import train_splats
-from keepworld_exporters.train.settings import PREVIEW
 from keepworld_exporters.unfinished import Unfinished
 
 FIT_VIEWS, FIT_ROUNDS = 28, 2
@@ -170,23 +169,26 @@ class Maker:
     def _splats(self, cloud: Cloud) -> Splats:
         with self._clock.stage("splats"):
             shell = sky_shell(self._views(), cloud.points.positions)
-        if self._plan.preset == PREVIEW:
+        training = self._plan.trained_as
+        if training is None:
             ground = splats_from_cloud(cloud)
             laid = ground if shell is None else join(ground, shell)
             chosen = evenly(self._used, FIT_VIEWS)
             with self._clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
                 targets = [partial(_target, frame, self._source) for frame in chosen]
                 return fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
-        settings = self._plan.training.settings(self._plan.preset)
-        with self._clock.stage(self._plan.preset, settings.iterations or 1) as step:
+        settings = self._plan.training.settings(training)
+        with self._clock.stage(training, settings.iterations or 1) as step:
             return train_splats(
                 cloud, shell, self._views(), settings,
-                checkpoint=self._training_file(), watch=self._plan.training.watch, on_step=step,
+                checkpoint=training_file(self._plan), watch=self._plan.training.watch, on_step=step,
             )  # fmt: skip
 
-    def _training_file(self) -> Path:
-        file = next(output.path for output in self._plan.outputs if output.part == "splats")
-        return file.with_name(f".{file.name}.training")
+
+def training_file(plan: Plan) -> Path:
+    """Where the state of a plan's training is kept, if it has one."""
+    file = next((output.path for output in plan.outputs if output.part == "splats"), plan.files[0])
+    return file.with_name(f".{file.name}.training")
 
 
 def _with_normals(mesh: Mesh) -> Mesh:

@@ -11,6 +11,7 @@ from keepworld_exporters.formats import FORMATS, VIDEO, suffix_of
 from keepworld_exporters.profiles import PROFILES
 
 MESH, COLLIDER, HULLS = "mesh", "collider", "hulls"
+PLAIN, SPLATS = ".ply", ".splat.ply"  # what trainers of splats write is called .ply, and nothing more
 _LEVEL = re.compile(r"\.lod([1-9])$", re.IGNORECASE)
 _LEVELS = (1, 2, 3)  # of a folder's usual set
 
@@ -36,12 +37,12 @@ class Output:
 
 
 def output_of(path: Path) -> Output:
-    """What a name asks for.
+    """What a name asks for; a plain ``.ply`` asks for splats.
 
     Raises:
         ValueError: it says nothing.
     """
-    suffix = suffix_of(path.name)
+    suffix = _suffix(path.name)
     part = "video" if suffix == VIDEO else FORMATS[suffix].holds
     if part == MESH:
         stem = path.name[: -len(suffix)]
@@ -51,6 +52,15 @@ def output_of(path: Path) -> Output:
         elif stem.lower().endswith((f".{COLLIDER}", f".{HULLS}")):
             part = stem.lower().rpartition(".")[2]
     return Output(path=path, suffix=suffix, part=part)
+
+
+def _suffix(name: str) -> str:
+    try:
+        return suffix_of(name)
+    except ValueError:
+        if name.lower().endswith(PLAIN) and len(name) > len(PLAIN):
+            return SPLATS
+        raise
 
 
 def outputs_of(paths: Iterable[Path]) -> tuple[Output, ...]:

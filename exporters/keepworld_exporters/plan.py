@@ -10,7 +10,7 @@ from keepworld_exporters.outputs import Output, outputs_of
 from keepworld_exporters.placement import ORIGINS, SESSION
 from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.stages.predicted import KINDS, Kind
-from keepworld_exporters.train.settings import PRESETS, PREVIEW, Training
+from keepworld_exporters.train.settings import BUDGETS, PRESETS, PREVIEW, Training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +101,7 @@ class Plan:
             ("origin", self.origin, ORIGINS),
             ("depth_kind", self.depth_kind, KINDS),
             ("profile", self.profile, (None, *PROFILES)),
+            ("training.budget", self.training.budget, (None, *BUDGETS)),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
@@ -119,6 +120,11 @@ class Plan:
     def wants_mesh(self) -> bool:
         """Whether a surface is to be made."""
         return bool(self.parts - {"splats", "points", "video"})
+
+    @property
+    def trained_as(self) -> str | None:
+        """Which budget or preset the splats are trained by; None if they are not trained."""
+        return self.training.budget or (None if self.preset == PREVIEW else self.preset)
 
     @property
     def convention(self) -> str | None:

@@ -12,18 +12,21 @@ from keepworld_exporters.placement import Placement
 from keepworld_exporters.scene import Scene
 
 
-def read_back(path: Path, *, convention: str | None = None, placement: Placement | None = None) -> Scene:
+def read_back(
+    path: Path, *, suffix: str | None = None, convention: str | None = None, placement: Placement | None = None
+) -> Scene:
     """Read a written file.
 
     Args:
         path: of the file.
+        suffix: of its format, one of `FORMATS`; None: as its name says.
         convention: the axes it was written in, where its format leaves them open.
         placement: how it was moved, or None.
 
     Raises:
         ExportError: it does not come back.
     """
-    suffix = suffix_of(path.name)
+    suffix = suffix or suffix_of(path.name)
     try:
         if suffix == ".obj":
             read = obj.decode_files(path.read_bytes(), partial(_beside, path))

@@ -31,10 +31,11 @@ from keepworld.errors import (
     UnavailableError,
     WorkerError,
 )
-from keepworld.export import Exported
+from keepworld.exported import Exported, Report
 from keepworld.exports import AsyncExport
 from keepworld.frames import Chunk, Frame, Label, Latency, Receipt, Walk
 from keepworld.motion import Control
+from keepworld.operation import Operation, OperationStatus
 from keepworld.patience import Retry
 from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
@@ -75,12 +76,15 @@ __all__ = [
     "Limits",
     "MissingExtraError",
     "NotFoundError",
+    "Operation",
+    "OperationStatus",
     "PlannedEvent",
     "PoseSource",
     "ProtocolError",
     "Provenance",
     "Reading",
     "Receipt",
+    "Report",
     "Retry",
     "ServerError",
     "Session",

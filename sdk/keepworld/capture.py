@@ -33,10 +33,12 @@ from keepworld import png
 from keepworld.agreement import Agreement
 from keepworld.camera import Camera, PoseSource, Units, convert_c2w
 from keepworld.errors import CaptureError
-from keepworld.export import Exported, Options, beside, export, view
+from keepworld.export import Options, beside, view, words_of, words_of_dataset
+from keepworld.exported import Exported
 from keepworld.files import write_atomically
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
 from keepworld.motion import Control
+from keepworld.operation import Operation
 
 FORMAT = "keepworld.capture/1"
 GATES = {"off": 0.0, "normal": 0.7, "strict": 0.9}  # how far frames have to agree with those around them
@@ -374,6 +376,8 @@ class Capture:
     def export(
         self,
         *paths: str | Path,
+        format: str | None = None,
+        depth: bool = False,
         lods: int = 0,
         collider: bool = False,
         progress: bool = False,
@@ -382,17 +386,54 @@ class Capture:
         """Turn the walk into 3D files; blocks until they are written and measured. Ctrl-C ends it.
 
         Args:
-            paths: files, whose suffixes say what they become (.splat.ply, .points.ply, .glb, .mp4), or a folder for all.
+            paths: files, whose suffixes say what they become (.splat.ply, .ply, .points.ply, .glb, .mp4), or a folder for all.
+            format: "colmap", or "colmap.txt" for one in text: the path becomes the folder of a data set that others train on,
+                images, cameras and points, and nothing is reconstructed. One that lies there already is replaced.
+            depth: whether the depth of every frame belongs to the data set, and how sure it is: found from at most 60 frames
+                where the walk has none, some seconds each.
             lods: how many levels of detail to write beside each mesh, as scene.lod1.glb.
             collider: whether to write a mesh for collisions beside each, as scene.collider.glb.
             progress: show one line on a terminal.
             options: how, see `keepworld.export.Options`: preset, profile, origin, holdout, texture, report and more.
 
         Raises:
+            ValueError: what is asked for makes no sense.
             ExportError: it failed; says why.
             MissingExtraError: the exporters are not installed.
         """
-        return export(self.folder, beside(paths, lods=lods, collider=collider), options, progress=progress)
+        operation = self.start_export(*paths, format=format, depth=depth, lods=lods, collider=collider, **options)
+        try:
+            return operation.wait(progress=progress)
+        except BaseException:
+            operation.stop()
+            raise
+
+    def start_export(
+        self,
+        *paths: str | Path,
+        format: str | None = None,
+        depth: bool = False,
+        lods: int = 0,
+        collider: bool = False,
+        **options: Unpack[Options],
+    ) -> Operation:
+        """Begin what `export` does, and go on meanwhile; what comes back is polled, waited for (or awaited) and cancelled.
+
+        Args:
+            paths, format, depth, lods, collider, options: as for `export`.
+
+        Raises:
+            ValueError: what is asked for makes no sense.
+        """
+        if format is not None:
+            if lods or collider:
+                raise ValueError("lods and collider go with a mesh, not with a data set")
+            words = words_of_dataset(self.folder, paths, format, options, depth=depth)
+        elif depth:
+            raise ValueError('depth is of data sets: add format="colmap"')
+        else:
+            words = words_of(self.folder, beside(paths, lods=lods, collider=collider), options)
+        return Operation(words, held=self.temporary)
 
     def view(self) -> None:
         """Show the walk in a browser: its cameras, and what its depth says of the place. Blocks until Ctrl-C.

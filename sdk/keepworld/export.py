@@ -1,22 +1,19 @@
-"""From a capture to 3D files: the exporters run in a process of their own, and this asks them."""
+"""From a capture to 3D files: what can be asked of the exporters, which run in a process of their own."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-import tempfile
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Literal, TypedDict
+from typing import Literal, TypedDict
 
-from keepworld.errors import ExportError, MissingExtraError, printable
-from keepworld.progress import ProgressLine
+from keepworld.errors import ExportError
 
-INSTALL = "pip install 'keepworld[export]'"
+REFINEMENTS = ("3dgs-7k", "3dgs-30k")
+DATASETS = ("colmap", "colmap.txt")
+_CALLED = {"refine": "training"}  # where the command line has another word for it
 MAX_LODS = 9
 _MESH = re.compile(r".*(?<!\.splat)(?<!\.points)(?<!\.cameras)\.(glb|obj|stl|usda|usdc|usdz)", re.IGNORECASE)
 
@@ -26,6 +23,7 @@ class Options(TypedDict, total=False):
 
     Attributes:
         preset: how much work: preview in seconds, standard in minutes, final in an hour.
+        refine: train splats for as many steps as papers compare them by, 7,000 or 30,000, instead of as the preset has it.
         profile: the program it is for, which fixes axes, units and kinds of files.
         origin: where the files have theirs: the session's, or the ground below the first camera.
         holdout: every how many frames one is kept out of the fit, to measure on; 0: none is.
@@ -38,6 +36,7 @@ class Options(TypedDict, total=False):
     """
 
     preset: Literal["preview", "standard", "final"] | None
+    refine: Literal["3dgs-7k", "3dgs-30k"] | None
     profile: Literal["unity", "unreal", "blender", "godot", "web", "houdini"] | None
     origin: Literal["session", "ground"] | None
     holdout: int | None
@@ -47,21 +46,6 @@ class Options(TypedDict, total=False):
     max_faces: int | None
     truth: str | Path | None
     report: str | Path | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
-    """What an export came to.
-
-    Attributes:
-        paths: the files written.
-        metrics: figures measured on the written files, as in "psnr".
-        report: the page that shows and measures them; None if none was asked for.
-    """
-
-    paths: tuple[Path, ...]
-    metrics: Mapping[str, float]
-    report: Path | None = None
 
 
 def beside(paths: Sequence[str | Path], *, lods: int, collider: bool) -> list[Path]:
@@ -80,35 +64,42 @@ def beside(paths: Sequence[str | Path], *, lods: int, collider: bool) -> list[Pa
     return [*map(Path, paths), *more]
 
 
-def export(capture: Path, paths: Sequence[str | Path], options: Options, *, progress: bool) -> Exported:
-    """Export a capture folder to files; blocks until they are written and measured. Ctrl-C ends it.
+def words_of(capture: Path, paths: Sequence[str | Path], options: Options) -> list[str]:
+    """The exporters' command line for files of a scene.
 
     Args:
         capture: the folder.
         paths: files, by suffix, or one folder for the usual set.
         options: how.
-        progress: show one line on a terminal.
 
     Raises:
-        ExportError: it failed; says why.
-        MissingExtraError: the exporters are not installed.
+        ValueError: there is no path, or an option's value is unknown.
+        TypeError: there is no such option.
     """
     if not paths:
         raise ValueError("paths must name at least one file or folder to export to")
-    words = [str(capture), *(str(path) for path in paths), *_arguments(options), "--json", "--progress", "json"]
-    command = [sys.executable, "-m", "keepworld_exporters", *words]
-    with tempfile.TemporaryFile("w+") as result:
-        child = subprocess.Popen(command, stdout=result, stderr=subprocess.PIPE, text=True, errors="replace")  # noqa: S603
-        try:
-            assert child.stderr is not None
-            complaints = _follow(child.stderr, ProgressLine(wanted=progress))
-            status = child.wait()
-        finally:
-            _end(child)
-        if status:
-            raise _failure(complaints)
-        result.seek(0)
-        return _result(result.read().strip().splitlines())
+    if (refine := options.get("refine")) not in (None, *REFINEMENTS):
+        raise ValueError(f"refine must be one of {', '.join(REFINEMENTS)}, got {refine!r}")
+    return [str(capture), *(str(path) for path in paths), *_arguments(options)]
+
+
+def words_of_dataset(
+    capture: Path, paths: Sequence[str | Path], kind: str, options: Options, *, depth: bool
+) -> list[str]:
+    """The exporters' command line for a data set, which is one folder.
+
+    Raises:
+        ValueError: the kind is unknown, it is not one folder, or there are options, which are of scenes.
+    """
+    if kind not in DATASETS:
+        raise ValueError(
+            f"format must be one of {', '.join(DATASETS)}, got {kind!r}; a scene's is told by its file's suffix"
+        )
+    if len(paths) != 1:
+        raise ValueError(f"a data set is one folder, got {len(paths)} paths")
+    if options:
+        raise ValueError(f"{', '.join(sorted(options))} is not of a data set, which holds what was walked as it is")
+    return [str(capture), str(paths[0]), "--format", kind, *(["--depth-maps"] if depth else [])]
 
 
 def _arguments(options: Options) -> list[str]:
@@ -117,8 +108,8 @@ def _arguments(options: Options) -> list[str]:
     if unknown:
         known = ", ".join(Options.__annotations__)
         raise TypeError(f"no option of an export is called {', '.join(sorted(unknown))}; known: {known}")
-    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
-    return [word for pair in given for word in pair]
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    return [word for name, value in given.items() for word in (f"--{_CALLED.get(name, name).replace('_', '-')}", value)]
 
 
 def view(paths: Sequence[str | Path]) -> None:
@@ -137,43 +128,7 @@ def view(paths: Sequence[str | Path]) -> None:
         raise ExportError(f"the viewer ended with status {status}")
 
 
-def _follow(lines: IO[str], line: ProgressLine) -> list[str]:
-    """Show progress as it comes; give the last lines that were something else."""
-    complaints: deque[str] = deque(maxlen=20)
-    for text in lines:
-        try:
-            content = json.loads(text)
-        except ValueError:
-            complaints.append(printable(text))
-            continue
-        if isinstance(content, dict) and isinstance(share := content.get("share"), float | int):
-            line.show(f"export: {share:4.0%} {printable(str(content.get('stage', '')), 80)}")
-    line.end()
-    return [text for text in complaints if text]
-
-
-def _result(lines: Sequence[str]) -> Exported:
-    try:
-        content = json.loads(lines[-1])
-        metrics, report = content["metrics"], content["report"]
-        return Exported(
-            paths=tuple(Path(entry["path"]) for entry in content["files"].values()),
-            metrics={str(name): float(value) for name, value in metrics.items() if isinstance(value, int | float)},
-            report=None if report is None else Path(report),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ExportError(f"the exporters ended without saying what they wrote: {error!r}") from error
-
-
-def _failure(complaints: Sequence[str]) -> ExportError | MissingExtraError:
-    said = [text.removeprefix("keepworld-export: ") for text in complaints if text.startswith("keepworld-export: ")]
-    message = said[-1] if said else (complaints[-1] if complaints else "the exporters ended without a word")
-    if "No module named" in message:
-        return MissingExtraError(f"exporting needs more packages ({message.partition(';')[0]})", install=INSTALL)
-    return ExportError(message)
-
-
-def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
     """Make sure that it is over: after Ctrl-C it is still running."""
     if child.poll() is None:
         child.terminate()
@@ -182,5 +137,3 @@ def _end(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-    if child.stderr is not None:
-        child.stderr.close()

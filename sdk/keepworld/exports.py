@@ -13,7 +13,7 @@ from keepworld.capabilities import Snapshot
 from keepworld.connection import Connection
 from keepworld.download import download
 from keepworld.errors import ExportError, NotFoundError, StreamStalledError, UnavailableError, from_grpc
-from keepworld.export import Exported
+from keepworld.exported import Exported
 from keepworld.feed import new_id
 from keepworld.host import Host
 from keepworld.patience import Patience
@@ -128,12 +128,8 @@ class AsyncExport:
                 ))  # fmt: skip
         finally:
             line.end()
-        report = folder / "report.html"
-        return Exported(
-            paths=tuple(folder / file.name for file in status.files),
-            metrics=status.metrics,
-            report=report if any(file.name == "report.html" for file in status.files) else None,
-        )
+        page = folder / "report.html" if any(file.name == "report.html" for file in status.files) else None
+        return Exported.of([folder / file.name for file in status.files], status.metrics, page)
 
     async def delete(self) -> None:
         """Have the server forget it, with all its files and its capture; one that has not ended is cancelled.

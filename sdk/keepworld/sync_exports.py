@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from keepworld.capabilities import Snapshot
-from keepworld.export import Exported
+from keepworld.exported import Exported
 from keepworld.exports import AsyncExport, AsyncExports
 from keepworld.loop import Loop
 from keepworld.wire_export import ExportStatus, ServerExportOptions

@@ -41,7 +41,7 @@ async def test_splats_and_a_mesh_of_a_walk_that_nobody_recorded(tmp_path):
             await export.status()
     assert {"capture", "mesh"} <= set(stages) and stages[-1] == "done"
     assert {path.name for path in made.paths} >= {"world.splat.ply", "world.glb", "report.html", "report.json"}
-    assert made.report == tmp_path / "kept" / "report.html"
+    assert made.report.page == tmp_path / "kept" / "report.html"
     assert captured.different_frames == 0
     assert made.metrics["psnr"] > 15
     assert (tmp_path / "kept" / "world.glb").read_bytes()[:4] == b"glTF"

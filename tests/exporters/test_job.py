@@ -164,6 +164,27 @@ def test_what_is_kept_of_an_unfinished_export_comes_back_and_only_for_the_same_o
     assert Unfinished(tmp_path, {"a": 1}).keep("surface", Surface, lambda: made) is made
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_end_it_after_a_step_and_leave_nothing(
+    meadow, tmp_path, capsys, monkeypatch, number, status
+):
+    """The points are done and kept by then, the mesh is being made."""
+    seen = []
+
+    def tell(progress):
+        if progress.stage == "mesh" and not seen:
+            seen.extend(path.name for path in tmp_path.rglob("*"))
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("keepworld_exporters.progress.json_lines", lambda stream: tell)
+    before = signal.getsignal(number)
+    files = [str(tmp_path / name) for name in ("x.points.ply", "x.glb")]
+    assert main([str(meadow), *files, "--voxel", "0.08", "--progress", "json"]) == status
+    assert "points.npz" in seen and not list(tmp_path.iterdir())
+    assert "interrupted; no half-written file is left" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
 @pytest.mark.slow
 def test_a_killed_export_goes_on_where_it_was_and_comes_to_the_same(letter_capture, tmp_path):
     out = tmp_path / "out"
@@ -180,7 +201,7 @@ def test_a_killed_export_goes_on_where_it_was_and_comes_to_the_same(letter_captu
     assert not (out / "x.glb").exists() and any(path.name.startswith(".") for path in out.iterdir())
     assert main([*words, "--report", str(tmp_path / "report")]) == 0
     assert json.loads((tmp_path / "report/report.json").read_text())["resumed"] == ["surface"]
-    assert {path.name for path in out.iterdir()} == {"x.glb", "scene.manifest.json"}
+    assert {path.name for path in out.iterdir()} == {"x.glb", "x.glb.manifest.json", "scene.manifest.json"}
     (tmp_path / "again").mkdir()
     assert main([words[0], str(tmp_path / "again/x.glb"), "--texture", "1024", "--progress", "none"]) == 0
     assert (tmp_path / "again/x.glb").read_bytes() == (out / "x.glb").read_bytes()

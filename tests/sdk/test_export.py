@@ -21,7 +21,7 @@ def exporters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "stand-in" / "keepworld_exporters"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *sys.path]))
     return package / "__main__.py"
 
 
@@ -36,7 +36,7 @@ def test_the_files_figures_and_report_come_back(exporters: Path, sphere_capture:
     exported = sphere_capture.export("out/a.glb", voxel=0.1, holdout=0)
     assert exported.paths == (Path("out/a.glb"),)
     assert exported.metrics == {"psnr": 31.5, "arguments": 10}
-    assert exported.report is None
+    assert exported.report.page is None and exported.report.psnr_roundtrip == 31.5
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,13 @@ def test_levels_and_a_collider_lie_beside_each_mesh(exporters: Path, sphere_capt
     [
         (["a.splat.ply"], {"lods": 1}, ValueError, "go with a mesh.*a.splat.ply"),
         (["a.glb"], {"lods": 10}, ValueError, "lods must be 0 to 9, got 10"),
-        (["a.glb"], {"voxels": 1}, TypeError, "voxels; known: preset, profile"),
+        (["a.glb"], {"voxels": 1}, TypeError, "voxels; known: preset, refine, profile"),
+        (["a.ply"], {"refine": "7k"}, ValueError, "refine must be one of 3dgs-7k, 3dgs-30k, got '7k'"),
+        (["a"], {"format": "ply"}, ValueError, "format must be one of colmap, colmap.txt, got 'ply'"),
+        (["a", "b"], {"format": "colmap"}, ValueError, "one folder, got 2"),
+        (["a"], {"format": "colmap", "voxel": 0.1}, ValueError, "voxel is not of a data set"),
+        (["a"], {"format": "colmap", "lods": 1}, ValueError, "lods"),
+        (["a.glb"], {"depth": True}, ValueError, 'add format="colmap"'),
     ],
 )
 def test_what_makes_no_sense_is_a_slip(
@@ -86,6 +92,19 @@ def test_what_makes_no_sense_is_a_slip(
 ) -> None:
     with pytest.raises(kind, match=words):
         sphere_capture.export(*paths, **options)
+
+
+def test_a_data_set_and_a_refinement_are_asked_for_in_the_words_of_the_command_line(
+    exporters: Path, sphere_capture: Capture
+) -> None:
+    exporters.write_text(
+        "import json, sys\n"
+        "print(json.dumps({'files': {w: {'path': w} for w in sys.argv[2:-3]}, 'report': None, 'metrics': {}}))\n"
+    )
+    words = sphere_capture.export("out/a1", format="colmap", depth=True).paths
+    assert list(map(str, words)) == ["out/a1", "--format", "colmap", "--depth-maps"]
+    words = sphere_capture.export("out/a1.ply", refine="3dgs-7k").paths
+    assert list(map(str, words)) == ["out/a1.ply", "--training", "3dgs-7k"]
 
 
 def test_a_walk_is_looked_at_until_ctrl_c(letter_capture: Capture, tmp_path: Path) -> None:

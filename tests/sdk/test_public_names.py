@@ -13,8 +13,9 @@ NAMES = set(
     AccessError AsyncClient AsyncExport AsyncSession
     BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
     Clip Control CONVENTIONS Export ExportError Exported ExportStatus FamilyCapabilities FencedError Frame InvalidRequestError
-    KeepworldError Label Latency Limits MissingExtraError NotFoundError PlannedEvent PoseSource ProtocolError
-    Provenance Reading Receipt Retry ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
+    KeepworldError Label Latency Limits MissingExtraError NotFoundError Operation OperationStatus PlannedEvent PoseSource
+    ProtocolError Provenance Reading Receipt Report Retry
+    ServerError Session SessionInfo SessionLostError Snapshot StreamStalledError
     Timeline UnavailableError Units WaitingEvent Walk WorkerError __version__ inputs jobs paths
     """.split()  # noqa: SIM905
 )

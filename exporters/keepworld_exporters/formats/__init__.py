@@ -133,14 +133,19 @@ def encode(scene: Scene, suffix: str, about: Mapping[str, object], *, convention
 
 
 def encode_files(
-    scene: Scene, name: str, about: Mapping[str, object], *, convention: str | None = None
+    scene: Scene,
+    name: str,
+    about: Mapping[str, object],
+    *,
+    suffix: str | None = None,
+    convention: str | None = None,
 ) -> Mapping[str, bytes]:
     """Turn a scene into a file of that name, and those that lie beside it: an OBJ's material and texture.
 
     Raises:
-        ValueError: the name has no suffix of a scene's file.
+        ValueError: the name has no suffix of a scene's file, and none was given.
     """
-    suffix = suffix_of(name)
+    suffix = suffix or suffix_of(name)
     if suffix == ".obj" and isinstance(scene, Mesh):
         return obj.encode_files(frames.to_convention(scene, FORMATS[suffix].convention), name, about)
     return {name: encode(scene, suffix, about, convention=convention)}

@@ -88,6 +88,10 @@ TRAINED = {
     "final": Settings(iterations=15_000, cap=400_000, speed=1.0),
 }
 PRESETS = (PREVIEW, *TRAINED)
+BUDGETS = {  # steps as the paper on Gaussian splatting and those after it count them: Kerbl et al. 2023
+    "3dgs-7k": Settings(iterations=7_000, cap=200_000, speed=1.5),
+    "3dgs-30k": Settings(iterations=30_000, cap=600_000, speed=1.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,22 +99,24 @@ class Training:
     """What may be asked of a training besides its preset.
 
     Attributes:
+        budget: one of `BUDGETS` instead of what the preset takes, or None.
         minutes: after which it ends, paced for that; None for as long as the preset takes.
         target_psnr: decibels on the frames at which it ends early, or None.
         exposure, refine_poses: as in `Settings`.
         watch: a .png or .jpg that shows how far it is, or None.
     """
 
+    budget: str | None = None
     minutes: float | None = None
     target_psnr: float | None = None
     exposure: bool = False
     refine_poses: bool = False
     watch: Path | None = None
 
-    def settings(self, preset: str) -> Settings:
-        """A preset's settings, so changed."""
+    def settings(self, name: str) -> Settings:
+        """The settings of a preset or a budget, so changed."""
         return replace(
-            TRAINED[preset],
+            {**TRAINED, **BUDGETS}[name],
             budget_s=None if self.minutes is None else 60 * self.minutes,
             target_psnr=self.target_psnr,
             exposure=self.exposure,

@@ -11,7 +11,7 @@ from pathlib import Path
 from keepworld.cli import OK, command_parser, print_json, size
 from keepworld.cli.forward import check_installed
 from keepworld.errors import KeepworldError
-from keepworld.export import Exported
+from keepworld.exported import Exported
 from keepworld.shots import Shot
 from keepworld.sync import Client
 from keepworld.timeline import PlannedEvent

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from keepworld.cli import FAILED, OK, USAGE, add_url_argument, command_parser, print_json
-from keepworld.export import Exported
+from keepworld.exported import Exported
 from keepworld.sync import Client
 from keepworld.sync_exports import Export
 from keepworld.wire_export import ExportStatus

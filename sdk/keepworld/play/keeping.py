@@ -22,7 +22,7 @@ from typing import Self
 from keepworld.capture import Capture
 from keepworld.client import AsyncClient
 from keepworld.errors import ExportError, MissingExtraError, printable
-from keepworld.export import INSTALL
+from keepworld.operation import INSTALL
 from keepworld.play.messages import Message
 from keepworld.session import AsyncSession
 

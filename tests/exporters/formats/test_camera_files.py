@@ -74,8 +74,10 @@ def test_a_capture_becomes_a_dataset_that_trainers_of_splats_take_as_it_is(lette
 
 def test_an_existing_model_is_not_written_over(letter_capture, tmp_path):
     (tmp_path / "walk.colmap").mkdir()
-    with pytest.raises(ExportError, match="already exists"):
-        convert(letter_capture.folder, tmp_path / "walk.colmap")
+    (tmp_path / "walk.colmap/notes.txt").touch()
+    for source in (letter_capture.folder, letter_capture.folder / "transforms.json"):
+        with pytest.raises(ExportError, match="already exists"):
+            convert(source, tmp_path / "walk.colmap")
 
 
 @pytest.mark.parametrize("encode", MODELS.values(), ids=MODELS)

@@ -45,6 +45,8 @@ if what == "hang" or (what == "once" and not tried.exists()):
     tried.touch()
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     write("half.part", b"x")
+    # Asked to end, the real ones leave nothing to go on from either.
+    signal.signal(signal.SIGTERM, lambda *_: ((folder / "half.part").unlink(), os._exit(143)))
     Path("pids").write_text(f"{os.getpid()} {child.pid}")
     time.sleep(1000)
 if what == "once":

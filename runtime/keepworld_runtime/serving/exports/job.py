@@ -66,7 +66,12 @@ def check_installed() -> None:
 
 
 async def run(
-    arguments: Sequence[str], folder: Path, limits: ExportLimits, *, on_progress: Callable[[Progress], None]
+    arguments: Sequence[str],
+    folder: Path,
+    limits: ExportLimits,
+    *,
+    on_progress: Callable[[Progress], None],
+    goes_on: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
     """Run the exporters; gives the figures they measured. Cancelled, it leaves no process.
 
@@ -74,6 +79,8 @@ async def run(
         arguments: of `keepworld-export`.
         folder: in which they run; they are told relative paths, so that none of this machine's gets into a report.
         limits: memory and time that they may take.
+        on_progress: told how far they are.
+        goes_on: asked when it is cancelled: whether they are to go on later from what they have done, in the same folder.
 
     Raises:
         ExportFailedError, ExportMemoryError, ExportTimeError: they did not get to the end.
@@ -106,6 +113,8 @@ async def run(
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
     finally:
+        if goes_on():  # asked to end, they would throw away what they have done
+            _signal(process, signal.SIGKILL)
         await end(process)
     if process.returncode:
         raise _failure(process.returncode, said.result())

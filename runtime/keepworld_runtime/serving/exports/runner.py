@@ -222,7 +222,9 @@ class Exports:
             folder = store.where(operation_id)
             (folder / "out").mkdir(exist_ok=True)  # what an interrupted try has left there is gone on with
             arguments = [f"../{operation.capture_id}/walk", *operation.arguments]
-            metrics = await job.run(arguments, folder, store.limits, on_progress=tell)
+            metrics = await job.run(
+                arguments, folder, store.limits, on_progress=tell, goes_on=lambda: self._is_stopping
+            )
             files = await asyncio.to_thread(files_in, folder / "out")
             await asyncio.to_thread(store.weigh, operation_id)
         done = Progress(stage="done", share=1.0)
