@@ -17,6 +17,8 @@ from keepworld.play.line import Line, cells_told
 logger = logging.getLogger(__name__)
 
 _CHUNK_WITHIN_S = 4.0  # a walk is let end with its chunk for so long
+_AGAIN_S = 10.0  # after so long the server is asked again whether it can keep to the clock
+_NO_REALTIME = "REALTIME_CAPACITY"  # the reason of that refusal on a stream that runs
 
 
 class Page(Protocol):
@@ -52,6 +54,7 @@ class Walk:
         self._page = page
         self._encoding = encoding
         self._is_ending = False
+        self._is_slow = False
         self._task = asyncio.create_task(self._stream())
 
     async def end(self, *, at_once: bool = False) -> None:
@@ -79,24 +82,37 @@ class Walk:
                 await self._stop(str(error))
 
     async def _run(self) -> None:
-        """Walk in real time if the server promises it, else as fast as it can."""
+        """Walk in real time when the server promises it, else as fast as it can, asking again now and then."""
         pace = "realtime"
         while True:
             try:
-                return await self._show(pace)
-            except InvalidRequestError:
-                if self._encoding == "jpeg":
+                if await self._show(pace):
+                    return
+                pace = "realtime"
+            except (CapacityError, InvalidRequestError) as error:
+                if isinstance(error, CapacityError) or error.code == _NO_REALTIME:
+                    if pace == "pause":
+                        raise
+                    pace = "pause"
+                    await self._say_slow(error)
+                elif self._encoding == "jpeg":
                     raise
-                self._encoding = "jpeg"
-            except CapacityError as error:
-                if pace == "pause":
-                    raise
-                pace = "pause"
-                await self._page.tell({"is": "slow", "text": f"Not in real time, but as fast as it goes: {error}"})
+                else:
+                    self._encoding = "jpeg"
 
-    async def _show(self, pace: str) -> None:
-        """Walk until the walk is to end; where the server does not keep the time, no faster than the world's own."""
+    async def _say_slow(self, error: KeepworldError) -> None:
+        if not self._is_slow:
+            self._is_slow = True
+            await self._page.tell({"is": "slow", "text": f"Not in real time, but as fast as it goes: {error}"})
+
+    async def _show(self, pace: str) -> bool:
+        """Walk until the walk is to end; where the server does not keep the time, no faster than the world's own.
+
+        Returns:
+            Whether it is to end, and not to be tried in real time.
+        """
         session, loop, due_s = self._line.session, asyncio.get_running_loop(), 0.0
+        again_s, chunks = loop.time() + _AGAIN_S, 0
         stream = session.live(self.hands.read, encoding=self._encoding, pace=pace)
         async with contextlib.aclosing(stream) as items:
             async for item in items:
@@ -105,10 +121,16 @@ class Walk:
                         await asyncio.sleep(due_s - loop.time())
                         due_s = max(due_s, loop.time()) + 1 / session.capabilities.fps
                     await self._page.show(packing.frame(item))
-                else:
-                    await self._end_chunk(item)
-                    if self._is_ending:
-                        return
+                    continue
+                chunks += 1
+                if pace == "realtime" and chunks == 2:  # a refusal would have come by now
+                    self._is_slow = False
+                await self._end_chunk(item)
+                if self._is_ending:
+                    return True
+                if pace != "realtime" and loop.time() > again_s:
+                    return False
+        return True
 
     async def _end_chunk(self, chunk: Chunk) -> None:
         note, cells = self._line.add(chunk)
@@ -118,6 +140,7 @@ class Walk:
             **note.told(),
             "cells": cells_told(cells),
             "share": self._line.coverage.share,
+            "slow": self._is_slow,
         }
         if steered is not None:
             told["steered"] = [steered.serial, steered.frame, steered.inside_s * 1000]

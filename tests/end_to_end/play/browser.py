@@ -77,6 +77,18 @@ class Watched:
         assert self.page.evaluate("() => window.pwned === undefined")
 
 
+def open_world(watched: Watched, link: str, prompt: str) -> None:
+    """Enter a studio, and open a small diorama there."""
+    page = watched.page
+    page.goto(link)
+    page.wait_for_selector("#family option", state="attached")
+    page.fill("#prompt", prompt)
+    page.fill("#seed", "1")
+    page.select_option("#size", "256x144")
+    page.click("#open")
+    watched.until("keepworld.stage.shown > 12")
+
+
 def eventually(claim: Callable[[], object], what: str, within_s: float = WITHIN_S) -> object:
     """Wait until a claim holds, and give what it gave."""
     end_s = time.monotonic() + within_s

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.end_to_end.play.browser import PHONE, Watched, chromium, command, eventually, needs_chromium, picture, server
+from tests.end_to_end.play.browser import (
+    Watched,
+    chromium,
+    command,
+    eventually,
+    needs_chromium,
+    open_world,
+    picture,
+    server,
+)
 
 pytestmark = needs_chromium
 
@@ -32,17 +41,6 @@ RECORD = """() => {
   };
 }"""
 MOVED = "places.some((place) => place.some((x, at) => Math.abs(x - places[0][at]) > 0.05))"
-
-
-def open_world(watched: Watched, link: str, prompt: str = PROMPT) -> None:
-    page = watched.page
-    page.goto(link)
-    page.wait_for_selector("#family option", state="attached")
-    page.fill("#prompt", prompt)
-    page.fill("#seed", "1")
-    page.select_option("#size", "256x144")
-    page.click("#open")
-    watched.until("keepworld.stage.shown > 12")
 
 
 def hold(watched: Watched, key: str, chunks: int) -> None:
@@ -73,7 +71,7 @@ def test_a_walk_in_the_browser(tmp_path: Path) -> None:
     with chromium() as browser, command("play") as (_, link):
         watched = Watched(browser)
         page = watched.page
-        open_world(watched, link)
+        open_world(watched, link, PROMPT)
         assert "biome: meadow" in page.locator("#reading .word").all_inner_texts()
 
         # Walking and looking go the right way, in the pictures too.
@@ -124,7 +122,7 @@ def test_a_server_that_dies_on_the_way_to_the_files(tmp_path: Path) -> None:
         command("play", "--url", address) as (_, link),
     ):
         watched = Watched(browser)
-        open_world(watched, link)
+        open_world(watched, link, PROMPT)
         watched.page.focus("#stage")
         hold(watched, "d", 2)
         before = watched.page.evaluate("() => keepworld.timeline.notes.length")
@@ -199,28 +197,10 @@ def shown(watched: Watched) -> np.ndarray | None:
 
 
 @pytest.mark.slow
-def test_a_thumb_walks_on_a_phone(tmp_path: Path) -> None:
-    with chromium() as browser, command("play") as (_, link):
-        watched = Watched(browser, phone=True)
-        open_world(watched, link)
-        page = watched.page
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
-        box = page.locator("#pad-move").bounding_box()
-        assert box is not None
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
-        watched.until("keepworld.map.here.z > 0.5")
-        page.mouse.up()
-        page.screenshot(path=tmp_path / "phone.png", full_page=True)
-        watched.check(link)
-
-
-@pytest.mark.slow
 def test_a_branch_and_a_jump_back(tmp_path: Path) -> None:
     with chromium() as browser, command("play") as (_, link):
         watched = Watched(browser)
-        open_world(watched, link)
+        open_world(watched, link, PROMPT)
         page = watched.page
         page.keyboard.press("n")
         page.locator("#lines", has_text="snapshot 1").wait_for()

@@ -8,6 +8,7 @@ export class Latency {
   constructor() {
     this.inputs = new Map(); // serial of a control -> when its input happened
     this.pixels = new Map(); // number of a frame -> when it was on the screen
+    this.waiting = new Map(); // number of a frame that is not on the screen yet -> what steered it
     this.samples = []; // { total, rest }, milliseconds
   }
 
@@ -17,12 +18,20 @@ export class Latency {
 
   painted(number, at) {
     remember(this.pixels, number, at);
+    const waiting = this.waiting.get(number);
+    this.waiting.delete(number);
+    if (waiting) this.sample(waiting, at);
   }
 
   steered([serial, frame, inside]) {
     const from = this.inputs.get(serial);
+    if (from === undefined) return;
     const to = this.pixels.get(frame);
-    if (from === undefined || to === undefined || to < from) return;
+    if (to === undefined || to < from) remember(this.waiting, frame, { from, inside });
+    else this.sample({ from, inside }, to);
+  }
+
+  sample({ from, inside }, to) {
     this.samples.push({ total: to - from, rest: to - from - inside });
     if (this.samples.length > KEPT) this.samples.shift();
   }

@@ -11,7 +11,7 @@ import { Opening } from "./opening.js";
 import { usePads } from "./pads.js";
 import { Stage } from "./stage.js";
 import { Talk } from "./talk.js";
-import { Timeline, showLines } from "./timeline.js";
+import { Timeline, growLine, showLines } from "./timeline.js";
 
 const SILENT_MS = 1500;
 const TOAST_MS = 6000;
@@ -32,17 +32,17 @@ const hands = new Hands({
 });
 const keep = new Keep({ send: (content) => talk.send(content), look: showResult });
 const opening = new Opening({
-  open: (content) => {
-    veil("Opening the world…");
-    talk.send(content);
-  },
+  open: (content) => talk.send(content),
   say,
 });
 let world = { line: null, lines: [], snapshots: [], paused: false };
 let server = null;
 let heard = 0;
+let slow = false; // the server cannot keep to the clock
 let line = "connecting";
 let hidden = false;
+let choosing = false; // another world, beside the one that is open
+let goesOn = false; // if none is chosen
 
 const does = {
   server(content) {
@@ -53,7 +53,9 @@ const does = {
   world(content) {
     const isOther = content.line?.id !== world.line?.id || content.line?.chunks < world.line?.notes.length;
     world = content;
+    opening.wait(false);
     if (world.line && isOther) {
+      choosing = false;
       if (String(stage.size) !== String(world.line.size)) stage.resize(world.line.size);
       else stage.clear();
     }
@@ -64,8 +66,10 @@ const does = {
     showWorld();
   },
   chunk(content) {
-    const { steered, cells, share, ...note } = content;
+    const { steered, cells, share, slow: isSlow, ...note } = content;
+    slow = isSlow;
     timeline.add(note);
+    growLine(timeline.notes.length);
     map.note(note);
     map.see(cells);
     showShare(share);
@@ -80,7 +84,7 @@ const does = {
   },
   wrong({ text, about }) {
     say(text, "wrong");
-    if (about === "open") showWorld();
+    if (about === "open") opening.wait(false);
   },
   slow: ({ text }) => say(text),
   stopped({ text }) {
@@ -113,7 +117,7 @@ const talk = new Talk({
 
 function showWorld() {
   const { line: here, paused } = world;
-  $("opening").hidden = Boolean(here);
+  $("opening").hidden = Boolean(here) && !choosing;
   $("open-cancel").hidden = !here;
   $("title").textContent = here ? `${here.prompt || "(no words)"} · ${here.model} · seed ${here.seed}` : "";
   document.title = here?.prompt ? `${here.prompt} — keepworld` : "keepworld";
@@ -191,6 +195,7 @@ function showReadings() {
     : !world.line ? ["good", "ready"]
     : world.paused ? ["good", "paused"]
     : now - heard > SILENT_MS ? ["busy", "waiting for the server"]
+    : slow ? ["busy", "walking slower than real time"]
     : ["good", "walking"];
   $("state").className = state[0];
   $("state").lastChild.textContent = state[1];
@@ -264,11 +269,33 @@ $("branch").onclick = () => talk.send({ do: "branch", at: timeline.notes.length 
 $("snapshot").onclick = () => talk.send({ do: "snapshot", name: "" });
 $("record").onclick = () => talk.send({ do: "record", on: $("record").getAttribute("aria-pressed") !== "true" });
 $("keep").onclick = () => keep.show(world.line, timeline.notes.length);
-$("new").onclick = () => {
+function choose() {
+  if (!world.line || choosing) return;
+  choosing = true;
+  goesOn = !world.paused;
+  if (goesOn) talk.send({ do: "pause" });
   $("opening").hidden = false;
   $("prompt").focus();
+}
+$("new").onclick = choose;
+$("open-cancel").onclick = () => {
+  choosing = false;
+  if (goesOn) talk.send({ do: "go" });
+  showWorld();
+  $("stage").focus();
 };
-$("open-cancel").onclick = () => ($("opening").hidden = true);
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("opening").classList.add("over");
+});
+document.addEventListener("dragleave", () => $("opening").classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("opening").classList.remove("over");
+  choose();
+  opening.give(event.dataTransfer.files[0]);
+});
+window.addEventListener("gamepadconnected", () => say("Gamepad: the left stick walks, the right one looks, A runs."));
 $("back").onclick = () => {
   $("looking").hidden = true;
   talk.send({ do: "go" });
@@ -283,5 +310,8 @@ window.keepworld = {
   stage, latency, hands, talk, timeline, map,
   get world() {
     return world;
+  },
+  get slow() {
+    return slow;
   },
 };

@@ -1,12 +1,13 @@
 // The walk from above: where the camera went, and from how many sides each place has been seen.
 
 import { sized } from "./dom.js";
+import { COLOURS, ENOUGH, Extent, Ground, count } from "./ground.js";
 
 export const SECTORS = 12;
-const ENOUGH = 3;
-const COLOURS = ["#5b2f37", "#7d6130", "#2f6b52"]; // seen from one side, from two, from three or more
 const MARGIN = 14;
 const LEAST_CELLS = 26;
+const REACH = 12; // cells around the camera that its ring tells of
+const GROUND = "#101319";
 
 export class WalkMap {
   constructor(canvas) {
@@ -16,11 +17,12 @@ export class WalkMap {
   }
 
   reset(line) {
-    this.cells = new Map();
     this.cell = line?.cell ?? 1;
+    this.ground = new Ground();
     this.path = [];
     this.events = [];
     this.here = null;
+    this.walked = new Extent();
     for (const note of line?.notes ?? []) this.note(note);
     this.see(line?.cells ?? []);
     this.draw();
@@ -28,13 +30,14 @@ export class WalkMap {
 
   note({ index, places, events }) {
     this.path.push(...places.map(([x, z, yaw]) => ({ x, z, yaw, chunk: index })));
+    for (const [x, z] of places) this.walked.add(x, z);
     const last = this.path.at(-1);
     if (events.length && last) this.events.push({ ...last, text: events.join(", ") });
     if (last) this.here = last;
   }
 
   see(cells) {
-    for (const [column, row, bits] of cells) this.cells.set(`${column},${row}`, [column, row, bits]);
+    for (const [column, row, bits] of cells) this.ground.see(column, row, bits);
   }
 
   frame({ place, yaw }) {
@@ -45,25 +48,44 @@ export class WalkMap {
     const { context, width, height } = sized(this.canvas);
     if (!this.here || !width) return;
     const view = this.view(width, height);
-    for (const [column, row, bits] of this.cells.values()) {
-      context.fillStyle = COLOURS[Math.min(ENOUGH, count(bits)) - 1];
-      const [x, y] = view.at(column * this.cell, (row + 1) * this.cell);
-      const edge = this.cell * view.scale;
-      context.fillRect(x, y, Math.max(1, edge - (edge > 4 ? 0.6 : 0)), Math.max(1, edge - (edge > 4 ? 0.6 : 0)));
-    }
+    this.drawGround(context, view, width, height);
     this.drawPath(context, view);
     this.drawHere(context, view);
   }
 
   view(width, height) {
-    const cells = [...this.cells.values()];
-    const xs = [...this.path.map(({ x }) => x), this.here.x, ...cells.map(([column]) => (column + 0.5) * this.cell)];
-    const zs = [...this.path.map(({ z }) => z), this.here.z, ...cells.map(([, row]) => (row + 0.5) * this.cell)];
-    const [left, right, near, far] = [least(xs), most(xs), least(zs), most(zs)];
+    const { seen } = this.ground;
+    const all = new Extent();
+    all.add(this.here.x, this.here.z);
+    if (this.path.length) all.join(this.walked, 1);
+    if (this.ground.cells.size) all.join(seen, this.cell);
     const span = LEAST_CELLS * this.cell;
-    const scale = Math.min((width - 2 * MARGIN) / Math.max(span, right - left), (height - 2 * MARGIN) / Math.max(span * 0.6, far - near));
-    const middle = [(left + right) / 2, (near + far) / 2];
+    const across = Math.max(span, all.right - all.left);
+    const deep = Math.max(span * 0.6, all.far - all.near);
+    const scale = Math.min((width - 2 * MARGIN) / across, (height - 2 * MARGIN) / deep);
+    const middle = [(all.left + all.right) / 2, (all.near + all.far) / 2];
     return { scale, at: (x, z) => [width / 2 + (x - middle[0]) * scale, height / 2 - (z - middle[1]) * scale] };
+  }
+
+  drawGround(context, view, width, height) {
+    const { picture, left, far } = this.ground;
+    const edge = this.cell * view.scale;
+    const [x, y] = view.at(left * this.cell, far * this.cell);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(picture, x, y, picture.width * edge, picture.height * edge);
+    if (edge <= 4) return;
+    context.strokeStyle = GROUND;
+    context.lineWidth = 0.6;
+    context.beginPath();
+    for (let across = x - Math.floor(x / edge) * edge; across < width; across += edge) {
+      context.moveTo(across, 0);
+      context.lineTo(across, height);
+    }
+    for (let down = y - Math.floor(y / edge) * edge; down < height; down += edge) {
+      context.moveTo(0, down);
+      context.lineTo(width, down);
+    }
+    context.stroke();
   }
 
   drawPath(context, view) {
@@ -111,25 +133,18 @@ export class WalkMap {
   // For each direction from here, how well what lies there has been seen, 0 to 1; null where nothing has.
   around() {
     const sums = Array.from({ length: SECTORS }, () => [0, 0]);
-    const reach = 12 * this.cell;
-    for (const [column, row, bits] of this.cells.values()) {
-      const dx = (column + 0.5) * this.cell - this.here.x;
-      const dz = (row + 0.5) * this.cell - this.here.z;
-      if (Math.hypot(dx, dz) > reach) continue;
-      const turn = (Math.atan2(dx, dz) / (2 * Math.PI) + 1) % 1;
-      const sum = sums[Math.min(SECTORS - 1, Math.floor(turn * SECTORS))];
-      sum[0] += Math.min(ENOUGH, count(bits)) / ENOUGH;
-      sum[1] += 1;
+    const [x, z] = [this.here.x / this.cell, this.here.z / this.cell];
+    for (let column = Math.floor(x) - REACH; column <= x + REACH; column += 1) {
+      for (let row = Math.floor(z) - REACH; row <= z + REACH; row += 1) {
+        const bits = this.ground.cells.get(`${column},${row}`);
+        const [dx, dz] = [column + 0.5 - x, row + 0.5 - z];
+        if (!bits || Math.hypot(dx, dz) > REACH) continue;
+        const turn = (Math.atan2(dx, dz) / (2 * Math.PI) + 1) % 1;
+        const sum = sums[Math.min(SECTORS - 1, Math.floor(turn * SECTORS))];
+        sum[0] += Math.min(ENOUGH, count(bits)) / ENOUGH;
+        sum[1] += 1;
+      }
     }
     return sums.map(([total, number]) => (number ? total / number : null));
   }
 }
-
-export function count(bits) {
-  let number = 0;
-  for (let rest = bits; rest; rest &= rest - 1) number += 1;
-  return number;
-}
-
-const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
-const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);

@@ -10,14 +10,16 @@ const EXAMPLES = [
   "coast with a lighthouse, storm",
 ];
 const MAX_IMAGE_BYTES = 4e6;
+const MAX_IMAGE_WIDTH = 1280;
 const CLIP_FRAMES = 49;
+const TAKES = { image: "takes_image", video: "takes_clip" };
 
 export class Opening {
   constructor({ open, say }) {
     this.open = open;
     this.say = say;
     this.server = null;
-    this.begins = "words";
+    this.given = null; // "image" or "video", which the bridge has
     $("open-form").onsubmit = (event) => {
       event.preventDefault();
       this.submit();
@@ -26,17 +28,6 @@ export class Opening {
     $("given").onchange = (event) => this.give(event.target.files[0]);
     $("ungive").onclick = () => this.ungive();
     fill($("examples"), ...EXAMPLES.map((text) => el("button", { type: "button", className: "chip", onclick: () => this.use(text) }, text)));
-    const drop = $("opening");
-    drop.ondragover = (event) => {
-      event.preventDefault();
-      drop.classList.add("over");
-    };
-    drop.ondragleave = () => drop.classList.remove("over");
-    drop.ondrop = (event) => {
-      event.preventDefault();
-      drop.classList.remove("over");
-      this.give(event.dataTransfer.files[0]);
-    };
     $("prompt").onkeydown = (event) => {
       if (event.key === "Enter" && !event.shiftKey) {
         event.preventDefault();
@@ -56,6 +47,13 @@ export class Opening {
     fill($("family"), ...server.families.map(({ name }) => el("option", { value: name }, name)));
     if (server.families.some(({ name }) => name === chosen)) $("family").value = chosen;
     this.showFamily();
+    this.wait(false);
+  }
+
+  // Whether the bridge is at it.
+  wait(isWaiting) {
+    $("open").disabled = isWaiting;
+    $("open").textContent = isWaiting ? "Opening…" : "Open the world";
   }
 
   get family() {
@@ -70,6 +68,7 @@ export class Opening {
     fill($("mode"), ...Object.keys(family.modes).map((mode) => el("option", { value: mode }, mode)));
     $("prompt").maxLength = family.max_prompt_chars;
     const takes = [family.takes_image && "an image", family.takes_clip && "a video"].filter(Boolean);
+    if (this.given && !family[TAKES[this.given]]) this.ungive();
     $("given").disabled = !takes.length;
     $("given").accept = [family.takes_image && "image/png,image/jpeg", family.takes_clip && "video/*"].filter(Boolean).join(",");
     $("drop").classList.toggle("cannot", !takes.length);
@@ -81,7 +80,6 @@ export class Opening {
     fill($("words"), ...words.map(([heading, known]) =>
       el("p", {}, el("b", {}, heading), ...known.map((word) =>
         el("button", { type: "button", className: "chip", onclick: () => this.append(word) }, word)))));
-    this.ungive();
   }
 
   append(word) {
@@ -91,28 +89,42 @@ export class Opening {
 
   async give(file) {
     if (!file) return;
-    const { family } = this;
-    const isImage = file.type.startsWith("image/");
-    if (isImage ? !family.takes_image : !family.takes_clip) {
-      return this.say(`${family.name} takes no ${isImage ? "image" : "video"} to begin with.`, "wrong");
-    }
+    const kind = file.type.split("/")[0];
+    const wrong = this.whyNot(file.name, kind);
+    if (wrong) return this.say(wrong, "wrong");
+    this.ungive();
+    this.showGiven(`Reading ${file.name}…`);
     try {
-      const size = $("size").value.split("x").map(Number);
-      await (isImage ? this.giveImage(file) : this.giveClip(file, size));
-      this.begins = isImage ? "image" : "clip";
-      $("given-name").textContent = file.name;
-      $("given-row").hidden = false;
+      await (kind === "image" ? this.giveImage(file) : this.giveClip(file, $("size").value.split("x").map(Number)));
+      this.given = kind;
+      this.showGiven(file.name);
     } catch (error) {
-      this.say(error.message, "wrong");
+      this.ungive();
+      this.say(`${file.name}: ${error.message}`, "wrong");
     }
+  }
+
+  // Why a world cannot begin with such a file; null if it can.
+  whyNot(name, kind) {
+    const takes = TAKES[kind];
+    if (!takes) return `${name} is neither an image nor a video.`;
+    if (this.family[takes]) return null;
+    const others = this.server.families.filter((family) => family[takes]).map((family) => family.name);
+    return `${this.family.name} takes no ${kind} to begin with${others.length ? `; ${others.join(" and ")} would` : ""}.`;
+  }
+
+  showGiven(text) {
+    $("given-name").textContent = text;
+    $("given-row").hidden = false;
   }
 
   async giveImage(file) {
     let data = file;
     if (file.size > MAX_IMAGE_BYTES || !["image/png", "image/jpeg"].includes(file.type)) {
-      const picture = await createImageBitmap(file, { resizeWidth: 1280 });
-      const canvas = new OffscreenCanvas(picture.width, picture.height);
-      canvas.getContext("2d").drawImage(picture, 0, 0);
+      const picture = await createImageBitmap(file);
+      const scale = Math.min(1, MAX_IMAGE_WIDTH / picture.width);
+      const canvas = new OffscreenCanvas(Math.ceil(picture.width * scale), Math.ceil(picture.height * scale));
+      canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
       data = await canvas.convertToBlob({ type: "image/png" });
     }
     await post("/image", data);
@@ -123,10 +135,12 @@ export class Opening {
     const video = el("video", { muted: true, src: URL.createObjectURL(file), preload: "auto" });
     await new Promise((done, fail) => {
       video.onloadeddata = done;
-      video.onerror = () => fail(new Error("This browser cannot read that video."));
+      video.onerror = () => fail(new Error("this browser cannot read that video"));
     });
+    if (!Number.isFinite(video.duration)) await seek(video, 1e6); // what was recorded live does not say how long it is
+    const duration = Number.isFinite(video.duration) ? video.duration : video.currentTime;
     const { fps } = this.family;
-    const most = Math.min(CLIP_FRAMES, this.server.asset_frames, Math.floor(video.duration * fps));
+    const most = Math.min(CLIP_FRAMES, this.server.asset_frames, Math.floor(duration * fps));
     const number = Math.max(1, most - ((most - 1) % 4)); // a latent holds four frames, and the first its own
     const canvas = new OffscreenCanvas(width, height);
     const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -137,8 +151,8 @@ export class Opening {
     const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
     const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];
     for (let frame = 0, to = 12; frame < number; frame += 1) {
-      video.currentTime = Math.max(0, video.duration - (number - frame) / fps);
-      await new Promise((done) => (video.onseeked = done));
+      await seek(video, Math.max(0, duration - (number - frame) / fps));
+      this.showGiven(`Reading ${file.name}: ${frame + 1} of ${number} frames`);
       context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
       const { data } = context.getImageData(0, 0, width, height);
       for (let from = 0; from < data.length; from += 4) {
@@ -153,13 +167,14 @@ export class Opening {
   }
 
   ungive() {
-    this.begins = "words";
+    this.given = null;
     $("given").value = "";
     $("given-row").hidden = true;
   }
 
   submit() {
     const seed = $("seed").value.trim();
+    this.wait(true);
     this.open({
       do: "open",
       model: $("family").value,
@@ -167,9 +182,16 @@ export class Opening {
       seed: seed === "" ? null : Number(seed),
       size: $("size").value.split("x").map(Number),
       mode: $("mode").value,
-      begins: this.begins,
+      begins: { image: "image", video: "clip" }[this.given] ?? "words",
     });
   }
+}
+
+function seek(video, seconds) {
+  return new Promise((done) => {
+    video.onseeked = done;
+    video.currentTime = seconds;
+  });
 }
 
 async function post(path, body) {

@@ -1,9 +1,11 @@
-// The picture: frames in at the server's pace, one painted at each refresh of the screen, none left out unless far behind.
+// The picture: a chunk's first frame at once, for it shows what hands did, those behind it at the world's own pace; none left
+// out unless far behind.
 
 import { Decoder, unpack } from "./frames.js";
 
-const MOST_WAITING = 16; // pictures; beyond that the screen has been behind for most of a second
+const MOST_WAITING = 40; // pictures, more than two chunks: beyond that the screen is behind for good
 const WINDOW_MS = 2000;
+const EARLY_MS = 8; // half a refresh: what is due before the next one is shown at this
 
 export class Stage {
   constructor(canvas, { painted, fail }) {
@@ -18,6 +20,7 @@ export class Stage {
     this.dropped = 0;
     this.size = [512, 288];
     this.isRunning = false;
+    this.ahead = -Infinity; // how far the page's clock is ahead of the world's, milliseconds
   }
 
   resize(size) {
@@ -30,6 +33,7 @@ export class Stage {
   clear() {
     for (const { picture } of this.ready) picture.close();
     this.ready = [];
+    this.ahead = -Infinity;
     this.decoder.reset();
   }
 
@@ -41,7 +45,10 @@ export class Stage {
   }
 
   queue(picture, frame) {
-    this.ready.push({ picture, frame });
+    const time = frame.time * 1000;
+    const ahead = performance.now() - time;
+    this.ahead = frame.index === 0 ? ahead : Math.max(this.ahead, ahead);
+    this.ready.push({ picture, frame, due: this.ahead + time });
     while (this.ready.length > MOST_WAITING) {
       this.ready.shift().picture.close();
       this.dropped += 1;
@@ -58,17 +65,23 @@ export class Stage {
       this.painted(this.toStamp, now);
       this.toStamp = null;
     }
-    const next = this.ready.shift();
-    if (next) {
-      this.context.drawImage(next.picture, 0, 0, this.canvas.width, this.canvas.height);
-      next.picture.close();
+    if (this.isDue(now)) {
+      const { picture, frame } = this.ready.shift();
+      this.context.drawImage(picture, 0, 0, this.canvas.width, this.canvas.height);
+      picture.close();
       this.shown += 1;
       this.times.push(now);
-      this.toStamp = next.frame;
+      this.toStamp = frame;
     }
     while (this.times.length && now - this.times[0] > WINDOW_MS) this.times.shift();
     this.isRunning = this.ready.length > 0 || this.toStamp !== null;
     if (this.isRunning) requestAnimationFrame((later) => this.paint(later));
+  }
+
+  // Whether the oldest picture is to be shown: its time has come, or the next chunk's first one waits behind it.
+  isDue(now) {
+    const [first, ...behind] = this.ready;
+    return first !== undefined && (first.due <= now + EARLY_MS || behind.some(({ frame }) => frame.index === 0));
   }
 
   // Pictures a second, over the last two.

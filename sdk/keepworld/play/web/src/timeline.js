@@ -121,7 +121,7 @@ export function showLines(world, send) {
     el("li", { className: line.id === world.line?.id ? "here" : "" },
       el("button", { className: "name", onclick: () => send({ do: "line", id: line.id }), disabled: line.id === world.line?.id },
         el("span", {}, line.prompt || "(no words)"),
-        el("small", {}, `${line.parent === null ? `seed ${line.seed}` : `branch at chunk ${line.start}`} · ${line.chunks} chunks`)),
+        el("small", {}, line.parent === null ? `seed ${line.seed} · ` : `branch at chunk ${line.start} · `, el("span", { className: "chunks" }, chunks(line.chunks)))),
       el("button", { className: "quiet", title: "Close this line", "aria-label": `Close ${line.prompt}`, onclick: () => send({ do: "drop", id: line.id }) }, "×")));
   const snapshots = world.snapshots.map((snapshot) =>
     el("li", {},
@@ -130,6 +130,14 @@ export function showLines(world, send) {
   fill($("lines"), ...lines, ...snapshots);
   $("lines-empty").hidden = lines.length + snapshots.length > 0;
 }
+
+// The line that is walked has become longer.
+export function growLine(count) {
+  const text = $("lines").querySelector(".here .chunks");
+  if (text) text.textContent = chunks(count);
+}
+
+const chunks = (count) => `${count} ${count === 1 ? "chunk" : "chunks"}`;
 
 function fit(context, text, room) {
   if (room < 14) return "";
