@@ -212,8 +212,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     Raises:
         UsageError: the places to write to make no sense together.
     """
-    from keepworld_exporters.formats import suffix_of
-    from keepworld_exporters.outputs import usual_names
+    from keepworld_exporters.outputs import output_of, usual_names
     from keepworld_exporters.plan import Budget, Plan
 
     files: list[Path] = []
@@ -228,7 +227,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
             report = report or path
             continue
         try:
-            suffix_of(path.name)
+            output_of(path)
         except ValueError as error:
             raise UsageError(f"{error}, or be a folder") from error
         if not path.parent.is_dir():

@@ -104,7 +104,8 @@ def make_dataset(
             make_way(wanted.folder)
     points = 0 if views.points is None else len(views.points.positions)
     counts = {"frames": len(capture), "points": points, "depth_maps": len(frames) if wanted.with_depth else 0}
-    about |= {"dataset": wanted.suffix.removeprefix("."), "points": points, "depth_maps": counts["depth_maps"]}
+    about |= {"dataset": wanted.suffix.removeprefix("."), "convention": "colmap", "points": points}
+    about |= {"depth_maps": counts["depth_maps"], "transform_from_session": np.eye(4).tolist()}
     manifest.write_beside(wanted.folder, about)
     size = sum(path.stat().st_size for path in wanted.folder.rglob("*") if path.is_file())
     return {

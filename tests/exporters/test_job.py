@@ -49,6 +49,8 @@ def meadow(tmp_path_factory):
         ("a.mp4", "video"),
         ("a.lod2.points.ply", "points"),
         (".collider.glb", "collider"),
+        ("a.ply", "splats"),
+        ("a.points.ply", "points"),
     ],
 )
 def test_a_name_says_what_a_file_holds(name, part):

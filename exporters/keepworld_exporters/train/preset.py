@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from keepworld_exporters.train.settings import Settings
 from keepworld_exporters.train.trainer import Shot, train
 
 _START = 0.8  # of the cap: the rest is left for where it turns out to be needed
+_PIXELS = 3  # of all frames for a splat, at least: more of them learn nothing, and cost time
 
 
 def train_splats(
@@ -50,6 +51,8 @@ def train_splats(
         )
         for view in views
     ]
+    pixels = sum(shot.camera.width * shot.camera.height for shot in shots)
+    settings = replace(settings, cap=max(1, min(settings.cap, pixels // _PIXELS)))
     start = splats_from_cloud(thinned(cloud, max(1, int(_START * settings.cap)), settings.seed))
     return train(
         shots, start, settings, rasterizer=choose_rasterizer(), far=shell, checkpoint=checkpoint, watch=watch,
