@@ -37,6 +37,7 @@ from keepworld.export import Options, beside, view, words_of, words_of_dataset
 from keepworld.exported import Exported
 from keepworld.files import write_atomically
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label
+from keepworld.judging import judged
 from keepworld.motion import Control
 from keepworld.operation import Operation
 
@@ -263,6 +264,7 @@ class Capture:
         self.events: list[tuple[int, EventRecord]] = []
         self.controls: list[Control] = []
         self.temporary: object = None
+        self._judged: dict[int, float] | None = None
         for line in _read_chunks(self.folder):
             self._add_chunk(line)
         self._leave_out(_read_left_out(self.folder))
@@ -286,12 +288,17 @@ class Capture:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """How far each frame agrees with those around it, [N] in [0, 1]; NaN where that cannot be said, as without depth."""
+        """How far each frame agrees with those around it, [N] in [0, 1]; NaN where that cannot be said.
+
+        Depth says it. Of a walk without depth the pictures do, when `leave_out_below` has had them judged.
+        """
+        if self._judged is not None:
+            return np.array([self._judged.get(frame.number, float("nan")) for frame in self.frames])
         return self._agreement.scores
 
     @property
     def consistency(self) -> float:
-        """The median of `scores`, in [0, 1]; NaN without depth."""
+        """The median of `scores`, in [0, 1]; NaN where there are none."""
         known = self.scores[~np.isnan(self.scores)]
         return float(np.median(known)) if len(known) else float("nan")
 
@@ -303,7 +310,8 @@ class Capture:
     def leave_out_below(self, least: float) -> int:
         """Pass over frames that agree less than that with those around them, from now on and for every reader.
 
-        Their files stay. Frames of which nothing can be said are kept.
+        Their files stay. Frames of which nothing can be said are kept. A walk without depth is judged by its pictures, where what
+        looks alike in them has to lie on a line: the exporters do that, in seconds to minutes.
 
         Args:
             least: in [0, 1]: see `scores`.
@@ -312,12 +320,15 @@ class Capture:
             How many are left out.
 
         Raises:
-            CaptureError: the walk has no depth to judge by, or no frame would be left.
+            CaptureError: the frames see nothing in common that they could be judged by, or none would be left.
+            MissingExtraError: the walk has no depth, and the exporters are not installed.
         """
         if not 0 <= least <= 1:
             raise ValueError(f"least must be in [0, 1], got {least}")
+        if np.isnan(self.scores).all() and not any(self._have_depth()):
+            self._judged = judged(self.folder)
         if np.isnan(self.scores).all():
-            raise CaptureError(f"{self.folder} cannot be judged: its frames have no depth, or see nothing in common")
+            raise CaptureError(f"{self.folder} cannot be judged: its frames see nothing in common")
         bad = {frame.number for frame, score in zip(self.frames, self.scores, strict=True) if score < least}
         if len(bad) == len(self.frames):
             raise CaptureError(
@@ -329,12 +340,15 @@ class Capture:
             self._leave_out(bad)
             self.__dict__.pop("_agreement", None)
             self.__dict__.pop("c2ws", None)
-            has_depth = [(self.folder / f"depth/{frame.number:06d}.npy").exists() for frame in self.frames]
             entries = [
-                _transform(f.number, f.camera, has_depth=has) for f, has in zip(self.frames, has_depth, strict=True)
+                _transform(f.number, f.camera, has_depth=has)
+                for f, has in zip(self.frames, self._have_depth(), strict=True)
             ]
             write_atomically(self.folder / "transforms.json", _transforms_json(self.provenance, entries))
         return len(bad)
+
+    def _have_depth(self) -> list[bool]:
+        return [(self.folder / f"depth/{frame.number:06d}.npy").exists() for frame in self.frames]
 
     def _leave_out(self, numbers: set[int]) -> None:
         if not numbers:

@@ -217,14 +217,15 @@ def _status(content: Mapping[str, object]) -> OperationStatus | None:
 
 def _outcome(code: int, said: Sequence[str], complaints: Sequence[str]) -> Exported | KeepworldError:
     if code:
-        return _failure(complaints)
+        return failure(complaints)
     try:
         return exported(said)
     except ExportError as error:
         return error
 
 
-def _failure(complaints: Sequence[str]) -> ExportError | MissingExtraError:
+def failure(complaints: Sequence[str]) -> ExportError | MissingExtraError:
+    """Why exporters ended that said this last."""
     said = [text.removeprefix("keepworld-export: ") for text in complaints if text.startswith("keepworld-export: ")]
     message = said[-1] if said else (complaints[-1] if complaints else "the exporters ended without a word")
     if "No module named" in message:

@@ -384,7 +384,8 @@ class AsyncSession:
 
         Raises:
             ValueError: a gate is none.
-            CaptureError: nothing was recorded, the folder is in use, or the walk has no depth to be judged by.
+            CaptureError: nothing was recorded, the folder is in use, or its frames see nothing in common to be judged by.
+            MissingExtraError: a walk without depth is to be judged, and the exporters are not installed.
         """
         if quality_gate not in GATES:
             raise ValueError(f"quality_gate must be one of {', '.join(GATES)}, got {quality_gate!r}")

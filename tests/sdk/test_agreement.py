@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from keepworld.agreement import Agreement
 from keepworld.camera import Camera, intrinsics
 from keepworld.capture import Capture
-from keepworld.errors import CaptureError
+from keepworld.errors import CaptureError, ExportError, MissingExtraError
 
 LIAR = 11
 
@@ -69,13 +71,43 @@ def test_what_is_seen_from_one_place_alone_is_not_covered() -> None:
     assert 0.5 < Agreement([Wall(0), Wall(1)]).coverage < 0.85
 
 
-def test_without_depth_nothing_can_be_said_and_a_gate_says_so(walk: Path) -> None:
+@pytest.fixture
+def judge(walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for who judges by pictures, and no depth in the walk."""
     for file in (walk / "depth").iterdir():
         file.unlink()
+    package = tmp_path / "stand-in" / "keepworld_exporters"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *sys.path]))
+    return package / "judge.py"
+
+
+def test_without_depth_nothing_is_said_until_the_pictures_are_judged(walk: Path, judge: Path) -> None:
+    judge.write_text('print(\'{"0": 0.95, "1": 0.2, "2": null}\')')
     capture = Capture(walk)
     assert np.isnan(capture.consistency) and np.isnan(capture.coverage)
-    with pytest.raises(CaptureError, match="no depth"):
-        capture.leave_out_below(0.5)
+    frames = len(capture)
+    assert capture.leave_out_below(0.9) == 1 and len(capture) == frames - 1
+    assert [frame.number for frame in capture.frames[:3]] == [0, 2, 3] and capture.consistency == 0.95
+    assert [frame.number for frame in Capture(walk).frames[:3]] == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "words"),
+    [
+        ("print('{\"0\": null}')", CaptureError, "nothing in common"),
+        ("import no_such_module_here", MissingExtraError, r"keepworld\[export\]"),
+        ("import sys; sys.exit('keepworld-export: no such disk')", ExportError, "no such disk"),
+        ("", ExportError, "without saying"),
+    ],
+)
+def test_what_cannot_be_judged_says_so(
+    walk: Path, judge: Path, program: str, kind: type[Exception], words: str
+) -> None:
+    judge.write_text(program)
+    with pytest.raises(kind, match=words):
+        Capture(walk).leave_out_below(0.5)
 
 
 def test_a_gate_that_nothing_passes_and_one_that_is_none_are_refused(walk: Path) -> None:

@@ -131,7 +131,7 @@ def _made_right(capture: Capture, wanted: Wanted, folder: Path, clock: Clock, to
             matches = match_frames(capture.frames, work, on_step=step)
         with clock.stage("cameras", align.STEPS) as step:
             if _is_open(capture, wanted):
-                points = _refined(capture, matches, wanted, told, step)
+                points = refined(capture, matches, wanted, told, step)
                 _gated(capture, matches, wanted.quality, told)
             if needs_points and points is None:
                 points = align.triangulate(capture.frames, matches)
@@ -142,10 +142,18 @@ def _points_at(wanted: Wanted) -> bool:
     return wanted.distance is not None and any(mark.pixel for mark in wanted.distance[:2])
 
 
-def _refined(
+def refined(
     capture: Capture, matches: Matches, wanted: Wanted, told: dict[str, object], on_step: Callable[[], None]
 ) -> NDArray[np.float64] | None:
-    """Refine the cameras in place where that is asked for and helps; gives the points it found."""
+    """Refine a capture's cameras in place where that is asked for and helps; gives the points it found, [P, 3].
+
+    Args:
+        capture: its files stay as they are.
+        matches: of its frames.
+        wanted: whether it is asked for, by `refine`.
+        told: what came of it is noted there.
+        on_step: called `align.STEPS` times, if it is tried.
+    """
     given = capture.c2ws
     before = align.disagreement(capture.frames, given, matches)
     told["camera_error_px"] = round(before, 3) if np.isfinite(before) else None
