@@ -71,7 +71,7 @@ class Operation:
             words: of their command line.
             held: kept alive as long as it runs, such as the folder it reads.
         """
-        self._temporary = tempfile.mkdtemp(prefix="keepworld-")
+        self._temporary = tempfile.mkdtemp(prefix="keepworld-")  # which goes whatever becomes of the exporters
         self._child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "keepworld_exporters", *words, "--json", "--progress", "json"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",

@@ -14,6 +14,7 @@ import pytest
 import trimesh
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
+from keepworld.operation import Operation
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.estimate import estimate, fitting
 from keepworld_exporters.export import begin
@@ -185,6 +186,15 @@ def test_ctrl_c_and_sigterm_end_it_after_a_step_and_leave_nothing(
     assert "points.npz" in seen and not list(tmp_path.iterdir())
     assert "interrupted; no half-written file is left" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_an_operation_that_is_stopped_keeps_its_training_and_a_cancelled_one_nothing(meadow, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path or os.curdir for path in sys.path))
+    for end, left in ((Operation.stop, [".a.ply.training"]), (Operation.cancel, [])):
+        operation = Capture(meadow).start_export(tmp_path / "a.ply", refine="3dgs-7k")
+        training = [status for status in operation.watch() if status.stage == "3dgs-7k" and end(operation) is None]
+        assert training and operation.poll().state == "cancelled"
+        assert [path.name for path in tmp_path.iterdir()] == left
 
 
 @pytest.mark.slow
