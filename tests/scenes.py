@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from keepworld import png
 from keepworld.camera import Camera, PoseSource, Units, intrinsics
-from keepworld.capture import Capture, CaptureWriter, Provenance
+from keepworld.capture import Capture
+from keepworld.capture_writer import CaptureWriter, Provenance
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Label, Latency
 from keepworld.motion import NEUTRAL
 from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keepworld.camera import CONVENTIONS
-from keepworld.capture import Provenance
+from keepworld.capture_writer import Provenance
 from keepworld.files import write_atomically
 from keepworld.frames import EventRecord
 

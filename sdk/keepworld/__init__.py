@@ -11,7 +11,8 @@ from keepworld.capabilities import (
     Snapshot,
     WaitingEvent,
 )
-from keepworld.capture import Capture, Provenance
+from keepworld.capture import Capture
+from keepworld.capture_writer import Provenance
 from keepworld.client import AsyncClient
 from keepworld.errors import (
     AccessError,

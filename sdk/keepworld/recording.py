@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keepworld.capabilities import FamilyCapabilities, Reading, SessionInfo
-from keepworld.capture import Capture, CaptureWriter, Provenance
+from keepworld.capture import Capture
+from keepworld.capture_writer import CaptureWriter, Provenance
 from keepworld.errors import CaptureError
 from keepworld.files import whole_folder
 from keepworld.frames import Chunk

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from keepworld.capture import Capture, CaptureWriter
+from keepworld.capture import Capture
+from keepworld.capture_writer import CaptureWriter
 from keepworld.errors import CaptureError
 from keepworld.files import write_atomically
 from keepworld.frames import Label

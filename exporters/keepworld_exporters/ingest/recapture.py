@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from keepworld.camera import PoseSource, Units
-from keepworld.capture import Capture, CapturedFrame, CaptureWriter
+from keepworld.capture import Capture, CapturedFrame
+from keepworld.capture_writer import CaptureWriter
 from keepworld.frames import Chunk, Encoding, Frame, Latency
 from keepworld.motion import NEUTRAL
 from numpy.typing import NDArray

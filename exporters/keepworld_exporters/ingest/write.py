@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from keepworld import png
 from keepworld.camera import Camera
-from keepworld.capture import Capture, CaptureWriter, Provenance
+from keepworld.capture import Capture
+from keepworld.capture_writer import CaptureWriter, Provenance
 from keepworld.errors import ExportError
 from keepworld.frames import Chunk, Encoding, Frame, Label, Latency
 from keepworld.motion import NEUTRAL

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from keepworld.camera import Camera
-from keepworld.capture import CaptureWriter, Provenance
+from keepworld.capture_writer import CaptureWriter, Provenance
 from keepworld.frames import Chunk, Encoding, EventRecord, Frame, Latency
 
 from keepworld_runtime.engine.engine import Engine
