@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from keepworld_exporters.ingest import recapture, sources
 from keepworld_exporters.ingest.write import write
 from keepworld_exporters.progress import Clock, Progress
-from keepworld_exporters.stages import align
+from keepworld_exporters.stages import align, anchor
 from keepworld_exporters.stages.epipolar import epipolar_errors
 from keepworld_exporters.stages.features import FEATURE_STEPS, Matches, match_frames
 from keepworld_exporters.stages.ground import UP, find_ground, level, up_axis
@@ -31,6 +31,7 @@ AGREES_PX, AGREES = (
     6e-4,
 )  # pixels, and of the width: features no further off than both leave given cameras as they are
 BETTER = 0.95  # of the given cameras' error: what refined ones must come below to be taken instead
+ANCHORED = 1.25  # of the refined cameras' error: what those laid on known depth must come below
 MIN_KEPT = 2
 MIN_SHARE = 0.2  # of the frames that must agree for the others to be left out
 PART = 0.3  # of the whole export's progress
@@ -129,7 +130,7 @@ def _made_right(capture: Capture, wanted: Wanted, folder: Path, clock: Clock, to
             work = folder / "features"
             work.mkdir()
             matches = match_frames(capture.frames, work, on_step=step)
-        with clock.stage("cameras", align.STEPS) as step:
+        with clock.stage("cameras", align.STEPS + (anchor.ROUNDS if has_depth else 0)) as step:
             if _is_open(capture, wanted):
                 points = refined(capture, matches, wanted, told, step)
                 _gated(capture, matches, wanted.quality, told)
@@ -170,13 +171,19 @@ def refined(
             raise
         told["cameras"] = f"as {capture.provenance.pose_source}: {error}"
         return None
-    after = align.disagreement(capture.frames, found.c2ws, matches)
+    c2ws, after = found.c2ws, align.disagreement(capture.frames, found.c2ws, matches)
+    if all(frame.depth() is not None for frame in capture.frames):
+        laid = anchor.anchor(capture.frames, c2ws, given, matches, on_step=on_step)
+        fit = align.disagreement(capture.frames, laid, matches)
+        # Features alone are fitted a little better by cameras that bend with what is wrong with them.
+        if fit < ANCHORED * after:
+            c2ws, after, told["cameras_by_depth"] = laid, fit, True
     told["camera_error_px_refined"] = round(after, 3)
     if not after < BETTER * before:
         told["cameras"] = f"as {capture.provenance.pose_source}: they fit their pictures no worse than refined ones"
         return None
     told["cameras"] = f"refined from {capture.provenance.pose_source}, {int(found.moved.sum())} of {len(given)} frames"
-    recapture.with_cameras(capture, found.c2ws, found.moved)
+    recapture.with_cameras(capture, c2ws, found.moved)
     return found.points
 
 
