@@ -19,7 +19,7 @@ LOOKS = 12  # frames that are looked at
 MAX_RINGS = 5
 BUDGET_BYTES = 2 * 2**30  # of a distance field
 CELL_PIXELS, LAYERS = 1.5, 3  # a cell in pixels, about, and how many blocks deep a surface is
-FAR = 0.98  # of what is seen is to lie within the mesh, with its rings
+FAR = 0.995  # of what is seen is to lie within the mesh, with its rings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -100,6 +100,17 @@ def test_rings_carry_the_ground_on_beyond_the_fine_range(tmp_path):
     assert (distances_to_mesh(places, mesh.vertices, mesh.faces) < 0.03).all()
 
 
+def test_ground_whose_pixels_are_longer_than_many_cells_is_whole(tmp_path):
+    """Seen from one place, 22 m away, a pixel lies on 3.3 m of ground, 28 cells: all of it is in the mesh."""
+    ground = scenes.Solid((-60, 1.6, -5), (60, 2.6, 90), scenes.chequered((90, 160, 60), 0.5))
+    capture = scenes.write(tmp_path / "walk", [ground], [scenes.look((0, 0, 0), (0, 0.3, 5))], size=(128, 72))
+    resolution = choose_resolution(91.0, 6.0, voxel=0.03, max_depth=6.0)
+    mesh = fuse_mesh(views_of(capture), resolution, Shape(max_faces=10**9, rings=2), on_view=quiet).mesh
+    x, z = np.meshgrid(np.linspace(-1, 1, 10), np.linspace(5, 20, 120))
+    places = np.stack([x, np.full_like(x, 1.6), z], -1).reshape(-1, 3)
+    assert (distances_to_mesh(places, mesh.vertices, mesh.faces) < 0.05).all()
+
+
 def test_colours_are_where_they_were(letter_capture):
     mesh = mesh_of(letter_capture, 0.025)
     for places, wanted in ((scenes.F_DARK_PLACES, scenes.F_INK), (scenes.F_LIGHT_PLACES, scenes.F_PAPER)):

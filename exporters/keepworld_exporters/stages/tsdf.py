@@ -21,7 +21,9 @@ from keepworld_exporters.stages.hashgrid import LIMIT, HashGrid, find, find_or_a
 SIDE = 8  # cells along a block's edge
 BLOCK_BYTES = SIDE**3 * (4 + 4 + 4) + 27 * 4 + 64  # distance, weight, vertex index, neighbours, the table's share
 TRUNCATION = 3.0  # cells on either side of the surface in which distance is kept
-BEHIND = 12.0  # cells behind the surface, along the ray, beyond which a pixel says nothing
+BEHIND = 12.0  # cells behind the surface, along the ray, beyond which a pixel says nothing, unless it is longer itself
+GRAZING = 0.01  # cosine of the flattest angle that is still told from none
+MAX_STEPS = 32  # places along a pixel that are looked at for blocks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,6 +117,12 @@ def _find_blocks(
     return grid, blocks, touched
 
 
+@njit(cache=True, inline="always")
+def _stretch(footprint: float, slant: float, facing: float) -> float:
+    """How long a pixel as wide as `footprint` lies on its plane, along an axis in which the plane's normal has `slant`."""
+    return footprint * np.sqrt(1 + (slant / max(facing, GRAZING)) ** 2)
+
+
 @njit(cache=True)
 def _touch(
     depth: NDArray[np.float32],
@@ -142,22 +150,22 @@ def _touch(
             if d <= 0 or d > max_depth:
                 continue
             nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
-            footprint = d / fx
             ray_x, ray_y = (u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy
             facing = -(nx * ray_x + ny * ray_y + nz)
-            stretch = footprint / max(facing, 0.02)  # how long the pixel lies on its plane
-            steps = min(8, 1 + int(2 * stretch / edge))
-            stride = max(1, int(edge / 4 / max(stretch, 1e-9)))
+            wide, tall = _stretch(d / fx, nx, facing), _stretch(d / fy, ny, facing)
+            across, down = min(MAX_STEPS, 1 + int(2 * wide / edge)), min(MAX_STEPS, 1 + int(2 * tall / edge))
+            stride = max(1, int(edge / 4 / max(wide, tall, 1e-9)))
             if stride > 1 and (u % min(stride, 8) or v % min(stride, 8)):
                 continue
-            for i in range(steps * steps):
-                du, dv = (i % steps + 0.5) / steps - 0.5, (i // steps + 0.5) / steps - 0.5
+            behind = max(BEHIND * voxel, max(wide, tall))
+            for i in range(across * down):
+                du, dv = (i % across + 0.5) / across - 0.5, (i // across + 0.5) / down - 0.5
                 rx, ry = ray_x + du / fx, ray_y + dv / fy
                 # The plane n . p = -facing d, met by the ray (rx, ry, 1)
                 along = -(nx * rx + ny * ry + nz)
                 if along < 0.02 * facing or along <= 0:
                     continue
-                z = min(facing * d / along, d + BEHIND * voxel)
+                z = min(facing * d / along, d + behind)
                 for side in range(-1, 2):
                     px = rx * z + side * reach * nx - t[0]
                     py = ry * z + side * reach * ny - t[1]
@@ -209,7 +217,7 @@ def _integrate(
             if u < 0 or v < 0 or u >= width or v >= height:
                 continue
             d = np.float64(depth[v, u])
-            if d == 0 or z > d + behind or z > max_depth:
+            if d == 0 or z > max_depth:
                 continue
             vote = np.float64(trust[v, u]) / (z * z)
             if d == np.inf:
@@ -217,6 +225,11 @@ def _integrate(
             else:
                 nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
                 qx, qy = (u + 0.5 - cx) / fx * d, (v + 0.5 - cy) / fy * d
+                if z > d + behind:
+                    # Ground seen at a grazing angle lies far behind its pixel's middle, and still in the pixel.
+                    facing = -(nx * qx + ny * qy + nz * d) / d
+                    if z > d + max(_stretch(d / fx, nx, facing), _stretch(d / fy, ny, facing)):
+                        continue
                 away = nx * (x - qx) + ny * (y - qy) + nz * (z - d)
                 if away < -truncation:
                     continue
