@@ -1,7 +1,8 @@
 """Hands to controls: what `Session.stream` can be steered by.
 
 An input is anything with ``read() -> Control | None``, or a function that gives one; it is asked fifty times a second and
-must answer at once. None ends the walk. A `Script` is a walk known beforehand.
+must answer at once. None ends the walk. One that also has ``async changed()`` is asked as soon as that returns. A `Script` is
+a walk known beforehand.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tty
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from keepworld.gamepad import Gamepad
 from keepworld.motion import MAX_SCRIPT_FRAMES, MAX_SPEED, Control, Rates, Segment, Vector, parse
@@ -33,6 +34,15 @@ class Input(Protocol):
 
     def read(self) -> Control | None:
         """The control to hold from now on, None to end the walk; must not wait."""
+        ...
+
+
+@runtime_checkable
+class TellingInput(Input, Protocol):
+    """An input that says when hands have done something, so that nothing waits until it is asked next."""
+
+    async def changed(self) -> None:
+        """Wait until there is something new to `read`."""
         ...
 
 

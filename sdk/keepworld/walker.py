@@ -7,7 +7,7 @@ import contextlib
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from keepworld import plans, wire
 from keepworld.capabilities import FamilyCapabilities, Limits
 from keepworld.feed import Feed, new_id
 from keepworld.frames import Chunk, Encoding, Frame, Receipt, Walk
-from keepworld.inputs import Input, Script, reader
+from keepworld.inputs import Input, Script, TellingInput, reader
 from keepworld.link import Link
 from keepworld.motion import Control
 from keepworld.timeline import Happening, PlannedEvent, Timeline
@@ -98,6 +98,7 @@ class Walker:
     async def live(self, controls: Hands | None, settings: Settings) -> AsyncGenerator[Frame | Chunk, None]:
         """Frames and chunks, steered as they are made, until the hands are done."""
         read = None if controls is None else reader(controls)
+        changed = controls.changed if isinstance(controls, TellingInput) else None
         hands: asyncio.Task[bool] | None = None
         item: Frame | Chunk | None = None
         try:
@@ -105,7 +106,7 @@ class Walker:
                 await self._feed.run_as(settings)
                 if hands is None or self._hands is not hands:  # another walk came between
                     await self.let_go()
-                    hands = self._hands = asyncio.create_task(self._hold(read))
+                    hands = self._hands = asyncio.create_task(self._hold(read, changed))
                 if hands.done() and hands.result() and not isinstance(item, Frame):
                     return
                 item = await self._feed.take(record_from=None)
@@ -114,7 +115,9 @@ class Walker:
             if self._hands is hands:
                 await self.let_go()
 
-    async def _hold(self, read: Callable[[], Control | None] | None) -> bool:
+    async def _hold(
+        self, read: Callable[[], Control | None] | None, changed: Callable[[], Awaitable[None]] | None
+    ) -> bool:
         """Send what hands do when it changes, and often enough that the server knows that they are there.
 
         Returns:
@@ -134,7 +137,12 @@ class Walker:
                 self._check_axes(control)
                 self._feed.send("control", wire.live_control(control))
                 last, sent_s = control, now_s
-            await asyncio.sleep(_POLL_S)
+            if changed is None:
+                await asyncio.sleep(_POLL_S)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await changed()
 
     async def let_go(self) -> None:
         """Take the hands off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from keepworld.client import AsyncClient
+from keepworld.credentials import Address
 from keepworld.play import messages
 from keepworld.play.access import Access
 from keepworld.play.keeping import Keeper
@@ -23,6 +25,7 @@ from keepworld.uploads import MAX_PICTURE_BYTES, Clip
 
 logger = logging.getLogger(__name__)
 
+PICTURES = ("auto", "h264", "jpeg")  # auto: H.264, and JPEG where nothing leaves this machine
 STATIC = Path(__file__).parent / "static"
 TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -44,10 +47,12 @@ class Bridge:
         client: to the server.
         keeper: makes files of walks.
         access: who may come in.
+        pictures: how frames shall travel, one of `PICTURES`.
     """
 
-    def __init__(self, client: AsyncClient, keeper: Keeper, access: Access) -> None:
+    def __init__(self, client: AsyncClient, keeper: Keeper, access: Access, pictures: str = "auto") -> None:
         self._client = client
+        self._pictures = pictures
         self._keeper = keeper
         self._access = access
         self._studios: dict[str, Studio] = {}
@@ -84,6 +89,7 @@ class Bridge:
         )
         await socket.prepare(request)
         page = _Socket(socket)
+        studio.wants_video = self._pictures == "h264" or (self._pictures == "auto" and not self._is_near(request))
         self._sockets.add(socket)
         try:
             await studio.enter(page)
@@ -118,6 +124,13 @@ class Bridge:
         if path is None:
             raise web.HTTPNotFound(text="There is no such file.\n")
         return send(path, download=not name.startswith("view-"))
+
+    def _is_near(self, request: web.Request) -> bool:
+        """Whether server, bridge and browser are on one machine, where bytes cost less than packing them."""
+        server, page = self._client.address, request.remote
+        if server is None or page is None:
+            return False
+        return Address(server, is_encrypted=False).is_this_machine and ipaddress.ip_address(page).is_loopback
 
     def _studio(self, request: web.Request) -> Studio:
         who = self._access.check(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -21,8 +22,8 @@ class Steered:
     Attributes:
         serial: the page's number of the control.
         frame: the first frame it steered.
-        inside_s: from its being handed to the SDK to that frame's leaving the server: chunks, and all that is theirs. Meant
-            for a server on this machine, whose clock is ours.
+        inside_s: from its being handed to the SDK to that frame's being drawn: the chunks' own time. Meant for a server on
+            this machine, whose clock is ours.
     """
 
     serial: int
@@ -51,18 +52,26 @@ class Hands:
         self._control, self._serial, self._held_s = NEUTRAL, 0, 0.0
         self._handed: deque[_Handed] = deque(maxlen=_REMEMBERED)
         self._told = 0
+        self._has_news = asyncio.Event()
 
     def hold(self, control: Control, serial: int) -> None:
         """Take what the page holds now."""
         self._control, self._serial, self._held_s = self._honoured(control), serial, self._clock()
+        self._has_news.set()
 
     def let_go(self) -> None:
         """Hold nothing."""
         self._control = NEUTRAL
+        self._has_news.set()
+
+    async def changed(self) -> None:
+        """Wait until the page holds something else."""
+        await self._has_news.wait()
 
     def read(self) -> Control:
         """The control to hold; nothing if the page has fallen silent."""
         now_s = self._clock()
+        self._has_news.clear()
         if now_s - self._held_s > SILENCE_S:
             self._control = NEUTRAL
         if not self._handed or self._handed[-1].serial != self._serial:
@@ -78,7 +87,7 @@ class Hands:
         for handed in reversed(self._handed):
             if handed.serial > self._told and handed.control == held and handed.at_s < first.timing.drawn_s:
                 self._told = handed.serial
-                return Steered(serial=handed.serial, frame=first.number, inside_s=first.timing.sent_s - handed.at_s)
+                return Steered(serial=handed.serial, frame=first.number, inside_s=first.timing.drawn_s - handed.at_s)
         return None
 
     def _honoured(self, control: Control) -> Control:

@@ -43,8 +43,8 @@ class Where:
     as_json: bool
 
 
-async def play(url: str | None, where: Where) -> None:
-    """Run the studio until Ctrl-C.
+async def play(url: str | None, where: Where, pictures: str) -> None:
+    """Run the studio until Ctrl-C; `pictures` is one of `bridge.PICTURES`.
 
     Raises:
         KeepworldError: there is no server, or the port is taken.
@@ -52,7 +52,7 @@ async def play(url: str | None, where: Where) -> None:
     with tempfile.TemporaryDirectory(prefix="keepworld-play-") as folder:
         async with AsyncClient(url, resume_s=_RESUME_S, progress=not where.as_json) as client:
             access = Access(where.names)
-            bridge = Bridge(client, Keeper(Path(folder)), access)
+            bridge = Bridge(client, Keeper(Path(folder)), access, pictures)
             await _serve(bridge.app(), access, where, what="the studio")
 
 

@@ -40,6 +40,9 @@ class Studio:
     Args:
         client: to the server.
         keeper: makes files of walks.
+
+    Attributes:
+        wants_video: whether frames shall travel as video to a page that can decode it.
     """
 
     def __init__(self, client: AsyncClient, keeper: Keeper) -> None:
@@ -58,6 +61,7 @@ class Studio:
         self._told_of_keep: Mapping[str, object] | None = None
         self._doing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.wants_video = True
         self.image: bytes | None = None
         self.clip: Clip | None = None
 
@@ -190,7 +194,7 @@ class Studio:
 
     async def _hello(self, message: Message) -> None:
         """Take note of what the page can decode."""
-        wanted = "h264" if message.truth("h264") and "h264" in packing.CODES else "jpeg"
+        wanted = "h264" if message.truth("h264") and self.wants_video else "jpeg"
         if wanted != self._encoding:
             self._encoding = wanted
             async with self._standing():

@@ -113,7 +113,7 @@ class Walk:
         """
         session, loop, due_s = self._line.session, asyncio.get_running_loop(), 0.0
         again_s, chunks = loop.time() + _AGAIN_S, 0
-        stream = session.live(self.hands.read, encoding=self._encoding, pace=pace)
+        stream = session.live(self.hands, encoding=self._encoding, pace=pace)
         async with contextlib.aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Frame):

@@ -59,13 +59,14 @@ def studio() -> Iterator[Studio]:
     with (
         chromium() as browser,
         server("--port", "0", *families) as (_, address),
-        command("play", "--url", address) as (
+        command("play", "--url", address, "--pictures", "h264") as (
             _,
             link,
         ),
     ):
         watched = Watched(browser)
         open_world(watched, link, "meadow")
+        assert watched.page.evaluate("() => keepworld.stage.decoder.video?.state") == "configured"
         yield Studio(browser, link, watched)
 
 

@@ -72,6 +72,7 @@ def test_a_walk_in_the_browser(tmp_path: Path) -> None:
         watched = Watched(browser)
         page = watched.page
         open_world(watched, link, PROMPT)
+        assert page.evaluate("() => keepworld.stage.decoder.video") is None  # JPEG, within one machine
         assert "biome: meadow" in page.locator("#reading .word").all_inner_texts()
 
         # Walking and looking go the right way, in the pictures too.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from keepworld.camera import Camera, intrinsics
@@ -65,8 +67,21 @@ def test_it_is_told_once_which_frame_a_control_steered_and_how_long_that_took() 
     steered = hands.steered(seen)
     assert steered is not None
     assert (steered.serial, steered.frame) == (5, 1)
-    assert steered.inside_s == pytest.approx(103.25 - 101.0)
+    assert steered.inside_s == pytest.approx(102.5 - 101.0)
     assert hands.steered(seen) is None
+
+
+async def test_whoever_waits_for_hands_hears_at_once_and_once() -> None:
+    hands = Hands(AXES, Clock())
+    waiting = asyncio.create_task(hands.changed())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    hands.hold(Control(move=(0, 0, 1)), 1)
+    await waiting
+    assert hands.read().move == (0, 0, 1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await hands.changed()
 
 
 def test_a_chunk_drawn_before_the_control_came_was_not_steered_by_it() -> None:

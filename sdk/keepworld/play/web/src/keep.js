@@ -3,7 +3,7 @@
 import { $, bytes, el, fill } from "./dom.js";
 
 const KINDS = { splats: "Splats", mesh: "Mesh", points: "Points", film: "Film" };
-const QUALITIES = { quick: "Quick — seconds", standard: "Standard — minutes", final: "Final — up to an hour" };
+const QUALITIES = { quick: "Quick — a minute or two", standard: "Standard — many minutes", final: "Final — up to an hour" };
 const TARGETS = { "as it is": "Any program", unity: "Unity", unreal: "Unreal", blender: "Blender", godot: "Godot", web: "Web" };
 
 export class Keep {

@@ -1,5 +1,5 @@
 // From an input to the picture that shows it. The bridge says which of the page's controls steered which frame, and how long
-// that took from its hands to the frame's leaving the server: the chunks' own time. The rest is ours.
+// that took from its hands to the frame's being drawn: the chunks' own time. The rest is ours.
 
 const KEPT = 300;
 const REMEMBERED = 512;

@@ -15,17 +15,24 @@ import { Timeline, growLine, showLines } from "./timeline.js";
 
 const SILENT_MS = 1500;
 const TOAST_MS = 6000;
+const MOST_IDLE = 180; // chunks, two minutes in real time: then a world that nobody is at waits, and costs nobody anything
 
 const latency = new Latency();
 const stage = new Stage($("stage"), {
-  painted: (frame, now) => latency.painted(frame.number, now),
+  painted: (frame, now) => {
+    latency.painted(frame.number, now);
+    if (awaiting) unveil();
+  },
   fail: (text) => say(text, "wrong"),
 });
 const map = new WalkMap($("map"));
 const timeline = new Timeline($("timeline"), { choose: showChosen });
 const hands = new Hands({
   send: (control, at) => {
-    if (at !== null) latency.input(control.serial, at);
+    if (at !== null) {
+      touch();
+      latency.input(control.serial, at);
+    }
     talk.send(control);
   },
   owed: showOwed,
@@ -43,6 +50,9 @@ let line = "connecting";
 let hidden = false;
 let choosing = false; // another world, beside the one that is open
 let goesOn = false; // if none is chosen
+let awaiting = false; // the first picture of a world
+let idle = 0; // chunks since somebody did something
+let rests = false; // because nobody did
 
 const does = {
   server(content) {
@@ -56,6 +66,7 @@ const does = {
     opening.wait(false);
     if (world.line && isOther) {
       choosing = false;
+      awaiting = !world.paused && !world.line.notes.length;
       if (String(stage.size) !== String(world.line.size)) stage.resize(world.line.size);
       else stage.clear();
     }
@@ -76,6 +87,11 @@ const does = {
     $("chunk").textContent = `${Math.round(note.ms)} ms`;
     if (timeline.chosen === null) showChosen(null);
     if (steered) latency.steered(steered);
+    idle += 1;
+    if (idle === MOST_IDLE && $("record").getAttribute("aria-pressed") !== "true") {
+      rests = true;
+      talk.send({ do: "pause", away: true });
+    }
   },
   receipt({ text, chunk, used, ignored }) {
     timeline.wait(text, chunk);
@@ -89,6 +105,7 @@ const does = {
   slow: ({ text }) => say(text),
   stopped({ text }) {
     world.paused = true;
+    awaiting = false;
     veil(text, "Go on");
   },
   keeping: (content) => keep.progress(content),
@@ -134,8 +151,9 @@ function showWorld() {
   fill($("phrases"), ...Object.values(phrases).flat().map((value) => el("option", { value })));
   showShare(here?.share ?? 0);
   showLines(world, (content) => talk.send(content));
-  if (here && paused) veil("Paused. The world waits as it is.", "Go on");
-  else if (line === "open") $("veil").hidden = true;
+  if (here && paused) veil(rests ? "Nobody has moved for a while: the world waits." : "Paused. The world waits as it is.", "Go on");
+  else if (awaiting) veil("The first pictures are being made…");
+  else if (line === "open") unveil();
   const keys = here?.axes.includes("move_down") ? "W A S D R F fly" : "W A S D walk";
   $("hint").textContent = here ? `${keys} · arrows or mouse look (click) · Shift runs · Enter: an event` : "";
 }
@@ -150,6 +168,11 @@ function veil(text, button = null, act = () => talk.send({ do: "go" })) {
   $("veil-go").hidden = button === null;
   $("veil-go").textContent = button ?? "";
   $("veil-go").onclick = act;
+}
+
+function unveil() {
+  awaiting = false;
+  $("veil").hidden = true;
 }
 
 function say(text, kind = "") {
@@ -207,6 +230,12 @@ function showReadings() {
 }
 
 // What people do
+
+function touch() {
+  if (rests && world.paused) talk.send({ do: "go" });
+  [idle, rests] = [0, false];
+}
+for (const kind of ["keydown", "pointerdown", "mousemove"]) document.addEventListener(kind, touch);
 
 const isTyping = (target) => target.matches?.("input:not([type=checkbox]), textarea, select") || $("keep-dialog").open;
 const commands = {

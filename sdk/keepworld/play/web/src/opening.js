@@ -24,6 +24,7 @@ export class Opening {
       event.preventDefault();
       this.submit();
     };
+    $("vocabulary").ontoggle = () => $("words").scrollIntoView({ block: "nearest" });
     $("family").onchange = () => this.showFamily();
     $("given").onchange = (event) => this.give(event.target.files[0]);
     $("ungive").onclick = () => this.ungive();
