@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         "--pictures",
         choices=("auto", "h264", "jpeg"),
         default="auto",
-        help="how frames travel: H.264 takes a fifth of JPEG's bytes and three times its work (default: auto, H.264 unless "
+        help="how frames travel: H.264 takes a quarter of JPEG's bytes and three times its work (default: auto, H.264 unless "
         "server and browser are both on this machine; a page without HTTPS elsewhere cannot decode it and gets JPEG)",
     )
     options = parser.parse_args(arguments)
