@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import keepworld.export
 import numpy as np
 import plyfile
 import pytest
@@ -16,8 +17,10 @@ from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from keepworld.operation import Operation
 from keepworld_exporters.__main__ import main
+from keepworld_exporters.command import DATASETS
 from keepworld_exporters.estimate import estimate, fitting
 from keepworld_exporters.export import begin
+from keepworld_exporters.formats.paths import MODELS
 from keepworld_exporters.outputs import output_of, usual_names
 from keepworld_exporters.placement import Placement
 from keepworld_exporters.plan import Budget, Plan
@@ -25,6 +28,7 @@ from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.scene import Mesh
 from keepworld_exporters.stages.fuse import Surface
 from keepworld_exporters.stages.holes import Holes
+from keepworld_exporters.train.settings import BUDGETS, Training
 from keepworld_exporters.unfinished import Unfinished
 
 from tests import scenes
@@ -186,6 +190,24 @@ def test_ctrl_c_and_sigterm_end_it_after_a_step_and_leave_nothing(
     assert "points.npz" in seen and not list(tmp_path.iterdir())
     assert "interrupted; no half-written file is left" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_what_the_sdk_knows_by_name_is_what_there_is():
+    assert tuple(BUDGETS) == keepworld.export.REFINEMENTS and keepworld.export.DATASETS == DATASETS
+    assert {f".{kind}" for kind in DATASETS} == set(MODELS)
+    assert [Training(budget=name).settings(name).iterations for name in BUDGETS] == [7_000, 30_000]
+
+
+def test_a_training_is_what_its_budget_says_whatever_the_preset(meadow, tmp_path):
+    """And it is that which is expected to take so long."""
+    files = (tmp_path / "x.ply",)
+    plans = [Plan(files=files, training=Training(budget=budget)) for budget in (None, *BUDGETS)]
+    assert [plan.trained_as for plan in plans] == [None, *BUDGETS]
+    assert Plan(files=files, preset="standard").trained_as == "standard"
+    took = [sum(begin(Capture(meadow), plan).expected.processor_s.values()) for plan in plans]
+    assert took[0] < 0.2 * took[1] < 0.2 * took[2]
+    with pytest.raises(ValueError, match=r"training\.budget must be one of None, 3dgs-7k, 3dgs-30k, got '7k'"):
+        Plan(files=files, training=Training(budget="7k"))
 
 
 def test_an_operation_that_is_stopped_keeps_its_training_and_a_cancelled_one_nothing(meadow, tmp_path, monkeypatch):
