@@ -139,7 +139,7 @@ class Operation:
         self.stop()
         if self.poll().state == "cancelled":
             for path in self._kept:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End it as Ctrl-C does: as `cancel`, but the state of a training is kept, and the same call goes on from there."""
@@ -150,6 +150,9 @@ class Operation:
                     os.killpg(self._child.pid, number)
                 with self._further:
                     self._further.wait_for(lambda: self._status.has_ended, grace_s)
+        if self.poll().state == "cancelled":  # what a kill leaves, where it had to be one
+            for folder in filter(Path.is_dir, self._kept):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _follow(self) -> None:
         """Take note of what it says until it has ended, on a thread of its own."""

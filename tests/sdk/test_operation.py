@@ -76,11 +76,21 @@ async def test_it_is_awaited_while_other_work_goes_on(may_end: Path, sphere_capt
     assert await asyncio.gather(*waiting) == [31.5, 31.5]
 
 
-def test_cancelled_it_leaves_nothing(exporters: Path, sphere_capture: Capture, tmp_path: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize("hears", [True, False])
+def test_cancelled_it_leaves_nothing(
+    exporters: Path,  # noqa: F811
+    sphere_capture: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hears: bool,
+) -> None:
     """Neither a process, nor what it keeps to go on from: not even where it is deaf to being asked."""
+    monkeypatch.setattr("keepworld.operation._GRACE_S", 20.0 if hears else 0.2)
     kept, training, whole = tmp_path / ".unfinished", tmp_path / ".a.training", tmp_path / "b.glb"
     exporters.write_text(
-        SAYS + f"kept, training, whole = map(pathlib.Path, {[str(kept), str(training), str(whole)]!r})\n"
+        SAYS
+        + ("" if hears else "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n")
+        + f"kept, training, whole = map(pathlib.Path, {[str(kept), str(training), str(whole)]!r})\n"
         "kept.mkdir(); (kept / 'a.npz').touch(); training.touch(); whole.touch()\n"
         "(pathlib.Path(os.environ['TMPDIR']) / 'x').touch()\n"
         "say('expected', 0, keeps=[str(kept), str(training)], pid=os.getpid())\n"
