@@ -6,6 +6,9 @@ chunk (0), ``rank=1`` on which rank alone (the others hang
 with ``others=hang``), and ``once=/some/file`` makes it happen only once: the file is written before.
 ``prepared=/some/file`` gets a line for each event that is prepared, and ``awaits=2`` draws chunk 2 only when it has one.
 
+A clip to go on from adds its last frame's red to what comes after, and puts the camera where its last one was; a recording
+puts it where its controls lead. ``takes=recording`` in the memory policy: that family takes no clips.
+
 Its state has a part for each of the last chunks. A variant is its version, a memory policy more knobs for every world; a
 checkpoint must be a folder that is there.
 """
@@ -27,6 +30,7 @@ from keepworld_runtime.families.family import (
     BrokenChunkError,
     Capabilities,
     ChunkRequest,
+    Clip,
     Event,
     Family,
     FamilyOptions,
@@ -62,12 +66,15 @@ class GradientFamily:
         has_depth=True,
         takes_image=True,
         takes_clip=True,
+        min_clip_frames=1,
+        takes_recording=True,
         vocabulary={"knob": ("slow", "crash")},
         events={"weather": EVENTS},
     )
 
     def __init__(self, options: FamilyOptions) -> None:
-        self.capabilities = replace(self.capabilities, version=options.variant or "1")
+        takes_clip = "takes=recording" not in (options.memory or "")
+        self.capabilities = replace(self.capabilities, version=options.variant or "1", takes_clip=takes_clip)
         self._checkpoint = options.checkpoint
         self._knobs = options.memory or ""
 
@@ -110,6 +117,7 @@ class GradientWorld:
         if spec.clip and spec.clip.c2ws is not None:
             self._walked = float(spec.clip.c2ws[-1, 2, 3])
         self._events = 0
+        self._red = 0  # of what it was given to go on from
         self._parts: dict[str, bytes] = {}
 
     def prepare(self, event: Event) -> None:
@@ -121,7 +129,19 @@ class GradientWorld:
 
     def next_chunk(self, request: ChunkRequest) -> Iterator[FrameData]:
         first = self._capabilities.first_frame_of(request.chunk)
-        walked, events = self._walked, self._events + len(request.events)
+        walked, events, red = self._walked, self._events + len(request.events), self._red
+        if isinstance(request.continuation, Clip):
+            clip = request.continuation
+            red += int(clip.frames[-1, 0, 0, 0])
+            here = walked if clip.is_from_here else 0.0
+            walked = (
+                walked
+                if clip.c2ws is None
+                else here + float(clip.c2ws[-1, 2, 3] - clip.is_from_here * clip.c2ws[0, 2, 3])
+            )
+        elif request.continuation:
+            walked, events = sum(control.move[2] for control in request.continuation.controls), len(request.events)
+            events += len(request.continuation.events)
         for index, (control, pose) in enumerate(zip(request.controls, request.poses, strict=True)):
             if index == int(self._knobs.get("at", 0)):
                 self._misbehave(request.chunk)
@@ -131,6 +151,7 @@ class GradientWorld:
             if pose is None:
                 c2w[2, 3] = walked
             image = picture(self._spec, first + index, float(c2w[2, 3]), events)
+            image[..., 0] += np.uint8(red % 256)
             if self._place.num_ranks > 1:
                 image[..., 1] = 10 * self._place.num_ranks + self._place.rank
             yield FrameData(
@@ -142,16 +163,18 @@ class GradientWorld:
                 labels=np.full((self._spec.height, self._spec.width), index % 4, np.uint8),
                 confidence=None,
             )
-        self._walked, self._events = walked, events
+        self._walked, self._events, self._red = walked, events, red
         parts = {**self._parts, f"chunk {request.chunk}": f"walked {walked!r}".encode()}
         self._parts = dict(list(parts.items())[-PARTS_KEPT:])
 
     def state(self) -> WorldState:
-        return WorldState(head=f"{self._walked!r} {self._events}".encode(), parts=self._parts)
+        return WorldState(
+            head=f"{self._walked!r} {self._events}{f' {self._red}' if self._red else ''}".encode(), parts=self._parts
+        )
 
     def restore(self, state: WorldState) -> None:
-        walked, events = state.head.split()
-        self._walked, self._events = float(walked), int(events)
+        walked, events, *red = state.head.split()
+        self._walked, self._events, self._red = float(walked), int(events), int(*red)
         self._parts = dict(state.parts)
         if self._parts and list(self._parts.values())[-1] != f"walked {self._walked!r}".encode():
             raise ValueError("its parts are not those of its head")

@@ -55,7 +55,7 @@ def replay(path: Path, find: Callable[[str], Family], *, num_threads: int = 1) -
     num_frames, different = 0, []
     for body in walk.bodies:
         kept = record.decode(body)
-        for frame, checksum in zip(world.next_chunk(kept.begun.request), kept.frames, strict=True):
+        for frame, checksum in zip(world.next_chunk(kept.begun.request(blobs)), kept.frames, strict=True):
             if record.checksum(frame) != checksum:
                 different.append(num_frames)
             num_frames += 1

@@ -42,7 +42,7 @@ from keepworld.session import AsyncSession
 from keepworld.sync import Client, Session
 from keepworld.sync_exports import Export
 from keepworld.timeline import PlannedEvent, Timeline
-from keepworld.uploads import Clip
+from keepworld.uploads import Asset, Clip
 from keepworld.wire_export import ExportStatus
 
 __version__ = "0.1.0"
@@ -50,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CONVENTIONS",
     "AccessError",
+    "Asset",
     "AsyncClient",
     "AsyncExport",
     "AsyncSession",

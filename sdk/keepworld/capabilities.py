@@ -28,7 +28,9 @@ class FamilyCapabilities:
         max_prompt_chars: how long a prompt may be.
         has_depth: whether frames can carry depth, labels and confidence.
         takes_image: whether a world can begin with a given picture.
-        takes_clip: whether a world can go on from given frames.
+        takes_clip: whether a world can go on from given frames,
+        min_clip_frames: and how many it needs.
+        takes_recording: whether a session can go on from captures of walks through its own world: see `Session.extend`.
         prompt_words: heading -> words that a prompt can say; empty for families that read anything.
         event_phrases: heading -> what can be asked for during the walk.
         chunk_s: measured time for a chunk of the default size; None before the first.
@@ -61,6 +63,8 @@ class FamilyCapabilities:
     event_phrases: Mapping[str, tuple[str, ...]]
     chunk_s: float | None
     weights: str = ""
+    min_clip_frames: int = 1
+    takes_recording: bool = False
 
     @property
     def rates(self) -> Rates:

@@ -112,6 +112,7 @@ class Capture:
         provenance: what made it.
         frames: every frame of every whole chunk, in order.
         events: (chunk, event) for each event on the way.
+        extended: the chunks that went on from what `Session.extend` gave.
         temporary: keeps a temporary folder there for as long as this capture is used; None for a folder of yours.
 
     Raises:
@@ -123,6 +124,7 @@ class Capture:
         self.provenance = _read_provenance(self.folder)
         self.frames: list[CapturedFrame] = []
         self.events: list[tuple[int, EventRecord]] = []
+        self.extended: list[int] = []
         self.controls: list[Control] = []
         self.temporary: object = None
         self._judged: dict[int, float] | None = None
@@ -247,6 +249,7 @@ class Capture:
         self.frames += frames
         self.controls += controls
         self.events += events
+        self.extended += [chunk] if line.get("extended") else []
 
     def export(
         self,

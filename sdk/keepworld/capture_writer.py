@@ -105,6 +105,7 @@ class CaptureWriter:
             ],
             "controls": [asdict(control) for control in chunk.controls],
             "events": [asdict(event) for event in chunk.events],
+            **({"extended": True} if chunk.extended else {}),
         }
         with (self.folder / "chunks.jsonl").open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")

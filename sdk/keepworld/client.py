@@ -12,7 +12,9 @@ from keepworld.credentials import Address, Credentials
 from keepworld.exports import AsyncExports
 from keepworld.host import Host
 from keepworld.patience import DEFAULT_RETRY, Retry
+from keepworld.sending import sent
 from keepworld.sessions import AsyncSessions, Opening
+from keepworld.uploads import Asset, Frames
 from keepworld.v1 import world_service_pb2
 
 __all__ = ["AsyncClient", "AsyncSessions", "FamilyCapabilities", "Opening"]
@@ -144,6 +146,20 @@ class AsyncClient:
         """
         connection = await self._host.connected()
         return wire_world.snapshot(await journals.give(connection, Path(path), name))
+
+    async def upload(self, clip: Frames, *, progress: bool = False) -> Asset:
+        """Send frames that sessions shall be opened from or go on from, once for all of them; they are kept for a while.
+
+        Args:
+            clip: as for `AsyncSessions.open`.
+            progress: show one line on a terminal.
+
+        Raises:
+            ValueError: it is none.
+            InvalidRequestError: the server refused it.
+            CaptureError, OSError: it cannot be read.
+        """
+        return await sent(await self._host.connected(), clip, resume_s=self._host.resume_s, progress=progress)
 
     async def close(self) -> None:
         """Close every session, the connection, and a server started here."""

@@ -371,4 +371,11 @@ def new_id() -> str:
 def _chunk(end: wire.ChunkEnd, frames: list[Frame]) -> Chunk:
     if len(frames) != end.frames or any(frame.chunk != end.index for frame in frames):
         raise ProtocolError(f"chunk {end.index} has {end.frames} frames, the server sent {len(frames)}")
-    return Chunk(index=end.index, frames=frames, controls=end.controls, events=end.events, latency=end.latency)
+    return Chunk(
+        index=end.index,
+        frames=frames,
+        controls=end.controls,
+        events=end.events,
+        latency=end.latency,
+        extended=end.extended,
+    )

@@ -191,6 +191,7 @@ class Chunk:
         controls: one a frame; where a camera path was followed they are neutral.
         events: those that began with this chunk.
         latency: what it cost.
+        extended: whether it goes on from what `Session.extend` gave, and not from the chunk before.
     """
 
     index: int
@@ -198,6 +199,7 @@ class Chunk:
     controls: Sequence[Control]
     events: Sequence[EventRecord]
     latency: Latency
+    extended: bool = False
 
     @property
     def poses(self) -> Poses:

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, TypeAlias
 
-from keepworld import wire_world
+from keepworld import uploads, wire_world
 from keepworld.connection import Connection
 from keepworld.errors import (
     InvalidRequestError,
@@ -20,7 +20,8 @@ from keepworld.errors import (
 )
 from keepworld.feed import new_id
 from keepworld.patience import Patience
-from keepworld.uploads import Upload
+from keepworld.progress import ProgressLine
+from keepworld.uploads import Asset, Frames, Upload
 from keepworld.v1 import asset_service_pb2
 
 if TYPE_CHECKING:
@@ -37,19 +38,34 @@ _MIN_STALL_S = 3.0
 _OFFSET = "UPLOAD_OFFSET"
 
 
-async def send(connection: Connection, upload: Upload, *, resume_s: float) -> str:
-    """Send a picture, frames or a video, over broken connections if need be; gives what the server calls it.
+async def sent(connection: Connection, given: Frames, *, resume_s: float, progress: bool = False) -> Asset:
+    """Frames to go on from, on the server: sent by `send`, if they are not there already."""
+    if isinstance(given, Asset):
+        return given
+    return await send(connection, uploads.clip(given), resume_s=resume_s, progress=progress)
+
+
+async def send(connection: Connection, upload: Upload, *, resume_s: float, progress: bool = False) -> Asset:
+    """Send a picture, frames or a video, over broken connections if need be.
 
     Args:
         connection: to the server.
         upload: what is sent.
         resume_s: how long it is tried again without anything more coming through.
+        progress: show one line on a terminal.
 
     Raises:
         InvalidRequestError: it was refused.
         ServerError: the server refused, or could not be reached for so long.
     """
-    sender, patience = _Sender(connection, upload), Patience(resume_s)
+    line = ProgressLine(wanted=progress)
+    try:
+        return await _over_breaks(_Sender(connection, upload, line), Patience(resume_s))
+    finally:
+        line.end()
+
+
+async def _over_breaks(sender: _Sender, patience: Patience) -> Asset:
     while True:
         try:
             return await sender.go_on()
@@ -67,9 +83,10 @@ async def send(connection: Connection, upload: Upload, *, resume_s: float) -> st
 class _Sender:
     """One upload, over as many calls as it takes."""
 
-    def __init__(self, connection: Connection, upload: Upload) -> None:
+    def __init__(self, connection: Connection, upload: Upload, line: ProgressLine) -> None:
         self._connection, self._upload = connection, upload
         self._request = asset_service_pb2.BeginUploadRequest(request_id=new_id(), header=wire_world.header(upload))
+        self._line = line
         self._upload_id = ""
         self._hashers = [hashlib.sha256()]  # of the data before each piece
         self._had = self._has = 0  # pieces that the server had before the last call, and now
@@ -79,8 +96,8 @@ class _Sender:
         had, self._had = self._had, self._has
         return self._has > had
 
-    async def go_on(self) -> str:
-        """Send what the server has not; gives the asset's id.
+    async def go_on(self) -> Asset:
+        """Send what the server has not; gives the asset.
 
         Raises:
             UnavailableError, StreamStalledError: it broke off.
@@ -99,11 +116,11 @@ class _Sender:
                 self._request.request_id = new_id()
                 raise UnavailableError("the server has forgotten the upload", code="UPLOAD_NOT_FOUND") from error
             if told.asset.asset_id:
-                return told.asset.asset_id
+                return wire_world.asset(told.asset)
             self._has = min(told.received, self._upload.num_pieces)
         return await self._call()
 
-    async def _call(self) -> str:
+    async def _call(self) -> Asset:
         connection = self._connection
         deadline_s = _OPEN_FACTOR * connection.deadline_s + _PIECE_S * self._upload.num_pieces
         worlds, call = connection.worlds, connection.assets.UploadAsset(timeout=deadline_s)
@@ -111,7 +128,7 @@ class _Sender:
             with from_grpc(), contextlib.suppress(asyncio.InvalidStateError):  # ended already: its answer says why
                 await self._write(call)
             with from_grpc():
-                return (await call).asset_id
+                return wire_world.asset(await call)
         except InvalidRequestError as error:
             if error.code != _OFFSET:
                 raise
@@ -134,6 +151,7 @@ class _Sender:
                 hasher.update(piece.data)
                 self._hashers.append(hasher)
             await self._put(call, wire_world.piece(piece))
+            self._line.show(f"sent {number + 1} of {self._upload.num_pieces} {self._upload.words}")
         await self._put(call, Request(sha256=self._hashers[-1].digest()))
         await call.done_writing()
 

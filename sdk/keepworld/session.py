@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -13,46 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keepworld import journals, wire_world
-from keepworld.capabilities import FamilyCapabilities, Limits, Reading, SessionInfo, Snapshot, WaitingEvent
+from keepworld.capabilities import Snapshot, WaitingEvent
 from keepworld.capture import GATES, Capture
 from keepworld.connection import Connection
+from keepworld.continuing import Continuer
 from keepworld.errors import NotFoundError, UnavailableError
 from keepworld.exports import AsyncExport, start
-from keepworld.feed import Feed, new_id
 from keepworld.frames import Chunk, Frame, Receipt, Walk
 from keepworld.host import Host
 from keepworld.inputs import Script
-from keepworld.progress import WalkProgress
-from keepworld.recording import Recording, provenance_of
+from keepworld.lines import Lines
+from keepworld.opened import Opened, walked_by
 from keepworld.tickets import Ticket
 from keepworld.timeline import Happening, PlannedEvent
+from keepworld.uploads import Frames
 from keepworld.v1 import export_service_pb2, world_service_pb2
-from keepworld.walker import Hands, Walker
+from keepworld.walker import Hands
 from keepworld.wire_export import ServerExportOptions
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
-    """What a server said of a session, and what its client wants of it.
-
-    Attributes:
-        info, token, capabilities, limits: as the server said.
-        prompt, reading: what it was opened with, and how that was understood.
-        first_number: of the frame to begin with; None: the first that has not been sent to anybody.
-        sent_before: whether that frame may have been sent already, to another program.
-        record, progress: as for `AsyncSessions.open`.
-    """
-
-    info: SessionInfo
-    token: str
-    capabilities: FamilyCapabilities
-    limits: Limits
-    prompt: str
-    reading: Reading
-    first_number: int | None
-    sent_before: bool = False
-    record: str | Path | bool | None = None
-    progress: bool = False
 
 
 class AsyncSession:
@@ -79,27 +56,9 @@ class AsyncSession:
         self._host = host
         self._connection = connection
         self._opened = opened
-        provenance = provenance_of(info, opened.prompt, opened.capabilities, opened.reading)
-        self._recording = Recording(opened.record, provenance)
-        self._feed = Feed(
-            connection,
-            self.id,
-            opened.token,
-            capabilities=opened.capabilities,
-            size=info.size,
-            first_number=opened.first_number,
-            sent_before=opened.sent_before,
-            recording=self._recording,
-            progress=WalkProgress(wanted=opened.progress),
-            resume_s=host.resume_s,
-        )
-        self._walker = Walker(
-            self._feed,
-            opened.capabilities,
-            info.mode,
-            opened.limits,
-            records_everything=self._recording.is_everything,
-        )
+        self._recording, self._feed, self._walker = walked_by(connection, opened, host.resume_s)
+        self._lines = Lines(connection, self.id, opened.token)
+        self._continuer = Continuer(connection, opened.capabilities, self._walker.ask, host.resume_s)
         self.is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -115,8 +74,7 @@ class AsyncSession:
     def ticket(self) -> str:
         """A secret line of text; any program takes this session up with it: `AsyncSessions.resume`."""
         opened = self._opened
-        ticket = Ticket(session_id=self.id, token=opened.token, prompt=opened.prompt, reading=opened.reading)
-        return ticket.text()
+        return Ticket(session_id=self.id, token=opened.token, prompt=opened.prompt, reading=opened.reading).text()
 
     async def stream(
         self,
@@ -253,6 +211,36 @@ class AsyncSession:
         """
         return await self._walker.cancel_event(event if isinstance(event, str) else event.id)
 
+    async def extend(
+        self,
+        clip: Frames,
+        *,
+        cameras: NDArray[np.float64] | None = None,
+        here: bool = False,
+        progress: bool = False,
+    ) -> Receipt:
+        """Go on from a video, frames or a capture, with the next chunk: as if they had been seen after all that was.
+
+        They are sent and taken in, not shown: the next frames follow from the last of them, with the numbers that were due.
+        A family that says `takes_recording` instead of `takes_clip`, as the diorama, goes on from captures of walks
+        through the session's own world, exactly as the walk itself would have. `undo` undoes it.
+
+        Args:
+            clip: as for `AsyncSessions.open`, or what `AsyncClient.upload` gave. As many of the newest frames count as make
+                whole chunks, at least the family's `min_clip_frames`.
+            cameras: [N, 4, 4] camera to world of each frame, OpenCV axes, the session's frame; None: the clip's own, or, if
+                it has none, the camera stands still where the session's is.
+            here: cameras are told from the first of them, which is where the session's camera is: for a clip of elsewhere.
+            progress: show one line on a terminal while it is sent.
+
+        Raises:
+            ValueError: the family does not go on from such a thing, or there are too few frames or another number of cameras.
+            InvalidRequestError: the server refused it, says which field; the stream goes on. Code WORLD_NOT_BEGUN: open a
+                session from the clip instead; QUEUE_FULL: something waits already.
+            CaptureError, OSError: it cannot be read.
+        """
+        return await self._continuer.extend(clip, cameras, here=here, progress=progress)
+
     async def waiting_events(self) -> list[WaitingEvent]:
         """The events that are still to begin, by chunk.
 
@@ -272,14 +260,8 @@ class AsyncSession:
         Raises:
             ServerError: the session has ended, or the world is too large to be kept.
         """
-        request = world_service_pb2.CreateSnapshotRequest(
-            request_id=new_id(), session_id=self.id, token=self._opened.token, name=name
-        )
-        response = await self._connection.repeat(
-            self._connection.worlds.CreateSnapshot, request, request_id=request.request_id
-        )
         return replace(
-            wire_world.snapshot(response.snapshot),
+            wire_world.snapshot(await self._lines.snapshot(name)),
             model=self.model,
             prompt=self._opened.prompt,
             seed=self.seed,
@@ -318,16 +300,7 @@ class AsyncSession:
         chunks = await self._chunks_seen()
         if not 0 <= n <= chunks:
             raise ValueError(f"n must be 0 to {chunks}, the chunks there are, got {n}")
-        request = world_service_pb2.RewindSessionRequest(
-            request_id=new_id(), session_id=self.id, token=self._opened.token, chunks=chunks - n
-        )
-
-        async def go_back() -> int:
-            connection = self._connection
-            await connection.repeat(connection.worlds.RewindSession, request, request_id=request.request_id)
-            return chunks - n
-
-        await self._feed.go_back(go_back)
+        await self._feed.go_back(lambda: self._lines.rewind(chunks - n))
 
     async def branch(
         self, at: int | None = None, *, record: str | Path | bool | None = None, progress: bool = False
@@ -346,11 +319,7 @@ class AsyncSession:
         chunks = await self._chunks_seen() if at is None else at
         if chunks < 0:
             raise ValueError(f"at must be a number of chunks, 0 or more, got {at}")
-        request = world_service_pb2.BranchSessionRequest(
-            request_id=new_id(), session_id=self.id, token=self._opened.token, chunks=chunks
-        )
-        connection = self._connection
-        response = await connection.repeat(connection.worlds.BranchSession, request, request_id=request.request_id)
+        response = await self._lines.branch(chunks)
         info = wire_world.session_info(response.session)
         wire_world.check_size(response.session, self.size)
         branched = replace(
@@ -362,7 +331,7 @@ class AsyncSession:
             record=record,
             progress=progress,
         )
-        session = AsyncSession(self._host, connection, branched)
+        session = AsyncSession(self._host, self._connection, branched)
         self._host.keep(session)
         return session
 
@@ -397,11 +366,7 @@ class AsyncSession:
             await asyncio.to_thread(capture.leave_out_below, least)
         return capture
 
-    async def start_export(
-        self,
-        *files: str,
-        **options: Unpack[ServerExportOptions],
-    ) -> AsyncExport:
+    async def start_export(self, *files: str, **options: Unpack[ServerExportOptions]) -> AsyncExport:
         """Have all that was walked up to now made into 3D files on the server: nothing need have been recorded here.
 
         The server draws the walk again, then its exporters run; both go on when the session or this program ends.

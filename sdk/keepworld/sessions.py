@@ -16,8 +16,9 @@ from keepworld.connection import Connection
 from keepworld.errors import InvalidRequestError, NotFoundError, ServerError
 from keepworld.feed import new_id
 from keepworld.host import Host
-from keepworld.sending import send
-from keepworld.session import AsyncSession, Opened
+from keepworld.opened import Opened
+from keepworld.sending import send, sent
+from keepworld.session import AsyncSession
 from keepworld.tickets import Ticket
 from keepworld.timeline import Happening, Timeline
 from keepworld.uploads import Frames, Image
@@ -76,8 +77,8 @@ class AsyncSessions:
             size: width and height of its frames; None: the family's choice.
             mode: the way of moving; None: the family's choice.
             image: what its first frame shows: a PNG or JPEG file's path or bytes, or [H, W, 3] uint8 sRGB.
-            clip: what it goes on from: a capture or its folder, a video's file, a `Clip`, or [N, H, W, 3] uint8 from a
-                standing camera.
+            clip: what it goes on from: a capture or its folder, a video's file, a `Clip`, [N, H, W, 3] uint8 from a
+                standing camera, or what `AsyncClient.upload` gave.
             snapshot: a world to go on from, or its id; chunk and frame numbers too; what else is given must be as it was.
             events: what happens in it, as far as that is known: a `Timeline`, or `PlannedEvent` and (seconds, text).
             record: a folder to record everything into; None: what is steered and followed, into a temporary folder;
@@ -85,7 +86,7 @@ class AsyncSessions:
             idempotency_key: a name for this opening, such as a job's. Opened again under it with the same arguments while the
                 session lives, also by another program, it is that session and not a second one; the seed follows from it
                 unless it is given. A picture or clip is uploaded anew, and makes a session of its own.
-            progress: show one line on a terminal while it streams.
+            progress: show one line on a terminal while a clip is sent, and while it streams.
 
         Raises:
             ValueError: the server has no such model, the model takes no image or clip, or what is given is not one.
@@ -254,10 +255,12 @@ async def _request(
         request.seed = secrets.randbits(32) if key is None else int(_id_from(key, "seed")[:8], 16)
     if wanted.image is not None:
         _check_taken("image", model, wanted, is_taken=known.family(model).takes_image)
-        request.image_asset_id = await send(connection, uploads.image(wanted.image), resume_s=resume_s)
+        image = await send(connection, uploads.image(wanted.image), resume_s=resume_s)
+        request.image_asset_id = image.id
     if wanted.clip is not None:
         _check_taken("clip", model, wanted, is_taken=known.family(model).takes_clip)
-        request.clip_asset_id = await send(connection, uploads.clip(wanted.clip), resume_s=resume_s)
+        clip = await sent(connection, wanted.clip, resume_s=resume_s, progress=wanted.progress)
+        request.clip_asset_id = clip.id
     return request
 
 

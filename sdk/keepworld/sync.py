@@ -20,7 +20,7 @@ from keepworld.patience import DEFAULT_RETRY, Retry
 from keepworld.session import AsyncSession
 from keepworld.sync_exports import Export, Exports
 from keepworld.timeline import Happening
-from keepworld.uploads import Frames, Image
+from keepworld.uploads import Asset, Frames, Image
 from keepworld.walker import Hands
 from keepworld.wire_export import ServerExportOptions
 
@@ -87,6 +87,10 @@ class Client:
     def import_journal(self, path: str | Path, name: str = "") -> Snapshot:
         """As `AsyncClient.import_journal`."""
         return self._loop.run(self._client.import_journal(path, name))
+
+    def upload(self, clip: Frames, *, progress: bool = False) -> Asset:
+        """As `AsyncClient.upload`."""
+        return self._loop.run(self._client.upload(clip, progress=progress))
 
     def close(self) -> None:
         """As `AsyncClient.close`."""
@@ -271,6 +275,17 @@ class Session:
     def cancel_event(self, event: Receipt | WaitingEvent | str) -> Receipt:
         """As `AsyncSession.cancel_event`."""
         return self._loop.run(self._session.cancel_event(event))
+
+    def extend(
+        self,
+        clip: Frames,
+        *,
+        cameras: NDArray[np.float64] | None = None,
+        here: bool = False,
+        progress: bool = False,
+    ) -> Receipt:
+        """As `AsyncSession.extend`."""
+        return self._loop.run(self._session.extend(clip, cameras=cameras, here=here, progress=progress))
 
     def waiting_events(self) -> list[WaitingEvent]:
         """As `AsyncSession.waiting_events`."""

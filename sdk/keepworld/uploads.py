@@ -43,8 +43,23 @@ class Clip:
             raise ValueError(f"c2ws must be one a frame, [{len(frames)}, 4, 4], got {list(self.c2ws.shape)}")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asset:
+    """What a server has been sent, and keeps for a while: `Limits.asset_s`.
+
+    Attributes:
+        id: a secret that names it.
+        frames: how many it has.
+        size: their width and height.
+    """
+
+    id: str
+    frames: int
+    size: tuple[int, int]
+
+
 Image = str | Path | bytes | NDArray[np.uint8]
-Frames = Capture | Clip | str | Path | NDArray[np.uint8]
+Frames = Capture | Clip | Asset | str | Path | NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +97,11 @@ class Upload:
     has_cameras: bool
     pieces: Callable[[int], Iterator[Piece]]
 
+    @property
+    def words(self) -> str:
+        """What its pieces are called."""
+        return "parts of the video" if self.kind == "video" else "pictures"
+
 
 def image(given: Image) -> Upload:
     """A picture to begin with: a PNG or JPEG file's path or bytes, or [H, W, 3] uint8 sRGB.
@@ -103,7 +123,7 @@ def image(given: Image) -> Upload:
     return Upload(kind="image", num_pieces=1, has_cameras=False, pieces=lambda first: iter([picture][first:]))
 
 
-def clip(given: Frames) -> Upload:
+def clip(given: Capture | Clip | str | Path | NDArray[np.uint8]) -> Upload:
     """Frames to go on from: a capture or its folder, a video's file, a `Clip`, or [N, H, W, 3] uint8 from a standing camera.
 
     Raises:

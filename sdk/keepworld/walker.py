@@ -21,6 +21,7 @@ from keepworld.inputs import Input, Script, TellingInput, reader
 from keepworld.link import Link
 from keepworld.motion import Control
 from keepworld.timeline import Happening, PlannedEvent, Timeline
+from keepworld.v1 import world_service_pb2
 from keepworld.wire import Settings
 
 Hands = Input | Callable[[], Control | None]
@@ -222,6 +223,11 @@ class Walker:
         request_id = new_id()
         await self.attach()
         return await self._feed.ask(request_id, wire.cancel_event(request_id, event_id))
+
+    async def ask(self, request_id: str, request: world_service_pb2.StreamSessionRequest) -> Receipt:
+        """Ask for something that the server does once, however often it is asked under this id."""
+        await self.attach()
+        return await self._feed.ask(request_id, request)
 
     async def attach(self) -> None:
         """Be attached; if that is new, nothing is made yet, so that an event meant for the first chunk is in time for it."""

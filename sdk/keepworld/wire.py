@@ -174,6 +174,7 @@ class ChunkEnd:
     controls: tuple[Control, ...]
     events: tuple[EventRecord, ...]
     latency: Latency
+    extended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,6 +317,7 @@ def chunk_end(message: frame_pb2.ChunkEnd) -> ChunkEnd:
                 chunk_ms=timing.chunk_us / 1000,
                 round_trip_ms=round_trip_us / 1000 if round_trip_us >= 0 else None,
             ),
+            extended=message.HasField("extend_request_id"),
         )
 
 

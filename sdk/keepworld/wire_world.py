@@ -18,7 +18,7 @@ from keepworld.capabilities import (
 )
 from keepworld.errors import ProtocolError, printable
 from keepworld.frames import Encoding
-from keepworld.uploads import Part, Piece, Upload
+from keepworld.uploads import Asset, Part, Piece, Upload
 from keepworld.v1 import asset_service_pb2, frame_pb2, world_service_pb2
 from keepworld.wire import (
     ENCODINGS,
@@ -126,6 +126,8 @@ def _family(there: world_service_pb2.FamilyCapabilities) -> FamilyCapabilities:
         has_depth=there.has_depth,
         takes_image=there.takes_image,
         takes_clip=there.takes_clip,
+        min_clip_frames=there.min_clip_frames,
+        takes_recording=there.takes_recording,
         weights=printable(there.weights, 200),
         prompt_words=_vocabulary(there.prompt_words),
         event_phrases=_vocabulary(there.event_phrases),
@@ -220,6 +222,11 @@ def resumed(upload_id: str, offset: int) -> asset_service_pb2.UploadAssetRequest
     """That an upload goes on behind so many pieces."""
     resume = asset_service_pb2.UploadResume(upload_id=upload_id, offset=offset)
     return asset_service_pb2.UploadAssetRequest(resume=resume)
+
+
+def asset(there: asset_service_pb2.UploadAssetResponse) -> Asset:
+    """Read what became of an upload."""
+    return Asset(id=printable(there.asset_id, 200), frames=there.frames, size=(there.width, there.height))
 
 
 def piece(there: Piece) -> asset_service_pb2.UploadAssetRequest:

@@ -109,6 +109,27 @@ def test_a_given_video_is_gone_on_from(served):
     assert not np.array_equal(images([chunk])[:13], images([unled]))
 
 
+def test_a_walk_goes_on_from_a_video_in_its_middle(served):
+    model, address, _ = served
+    video = np.random.default_rng(2).integers(0, 255, (20, 48, 80, 3), np.uint8)
+    with kw.Client(address) as client:
+        with opened(client, model) as session:
+            before = list(session.stream("forward 12frames", pace="fast"))
+            with session.branch() as other:
+                unled = images(other.stream("forward 16frames", pace="fast"))
+            assert session.extend(video).applies_to_chunk == 1
+            (led,) = session.stream("forward 16frames", pace="fast")
+            assert led.extended and not np.array_equal(images([led]), unled)
+            last, step = before[-1].frames[-1].camera.c2w[2, 3], 0.02
+            assert led.frames[0].camera.c2w[2, 3] == pytest.approx(last + step)  # from where it stood
+            session.undo(1)
+            assert np.array_equal(images(session.stream("forward 16frames", pace="fast")), unled)
+            with pytest.raises(ValueError, match="at least 13 frames, got 12"):
+                session.extend(video[:12])
+        with pytest.raises(kw.InvalidRequestError, match="at least 13 frames, got 12"):
+            opened(client, model, clip=video[:12])
+
+
 def test_a_picture_begins_a_world_and_a_capture_of_it_is_kept_with_its_cameras(served, tmp_path):
     model, address, _ = served
     picture = np.random.default_rng(1).integers(0, 255, (48, 80, 3), np.uint8)

@@ -50,6 +50,7 @@ def test_field_numbers_are_those_released() -> None:
         "Frame": {"seq": 1, "chunk": 2, "index": 3, "time_s": 4, "camera": 5, "image": 6, "pixels": 7, "timing": 8},
         "ChunkEnd": {
             "chunk": 1, "frames": 2, "controls": 3, "events": 4, "timing": 5, "client_time_us": 6, "line": 7, "digest": 8,
+            "extend_request_id": 9,
         },
         "Camera": {"world_from_camera": 1, "intrinsics": 2, "units": 3, "pose_source": 4},
         "Control": {"move": 1, "turn": 2, "speed": 3, "buttons": 4},
@@ -67,6 +68,12 @@ def test_field_numbers_are_those_released() -> None:
         "Attached": {"epoch": 1, "next_seq": 2, "heartbeat_s": 3, "line": 4, "queued_frames": 5, "next_chunk": 6},
         "Line": {"line": 1, "chunks": 2, "frames": 3, "parent": 4, "shared_chunks": 5},
         "CancelEvent": {"request_id": 1, "event_request_id": 2},
+        "Extend": {"request_id": 1, "clip_asset_id": 2, "recording": 3, "world_from_camera": 4, "from_here": 5},
+        "Recording": {
+            "family": 1, "family_version": 2, "prompt": 3, "seed": 4, "mode": 5, "frames": 6, "events": 7,
+        },
+        "RecordedFrame": {"control": 1, "world_from_camera": 2},
+        "RecordedEvent": {"chunk": 1, "text": 2, "ramp_s": 3, "duration_s": 4},
         "BranchSessionRequest": {"request_id": 1, "session_id": 2, "token": 3, "chunks": 4, "line": 5},
         "RewindSessionRequest": {"request_id": 1, "session_id": 2, "token": 3, "chunks": 4, "line": 5},
         "GetJournalRequest": {"session_id": 1, "token": 2, "snapshot_id": 3},

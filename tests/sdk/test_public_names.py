@@ -10,7 +10,7 @@ import keepworld
 
 NAMES = set(
     """
-    AccessError AsyncClient AsyncExport AsyncSession
+    AccessError Asset AsyncClient AsyncExport AsyncSession
     BrokenChunkError Camera Capabilities CapacityError Capture CaptureError Chunk Client
     Clip Control CONVENTIONS Export ExportError Exported ExportStatus FamilyCapabilities FencedError Frame InvalidRequestError
     KeepworldError Label Latency Limits MissingExtraError NotFoundError Operation OperationStatus PlannedEvent PoseSource

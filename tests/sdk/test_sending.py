@@ -61,9 +61,10 @@ async def connected(line: Line, *, resume_s: float = 30, deadline_s: float = 5) 
 
 
 async def sent(line: Line, connection: Connection) -> str:
-    asset_id = await sending.send(connection, uploads.clip(FRAMES), resume_s=30)
-    np.testing.assert_array_equal(line.server.assets.clip(asset_id, "").frames, FRAMES)
-    return asset_id
+    asset = await sending.send(connection, uploads.clip(FRAMES), resume_s=30)
+    assert (asset.frames, asset.size) == (NUM, (128, 96))
+    np.testing.assert_array_equal(line.server.assets.clip(asset.id, "").frames, FRAMES)
+    return asset.id
 
 
 async def test_a_network_that_is_cut_again_and_again_costs_no_piece(line: Line) -> None:
@@ -148,8 +149,8 @@ async def test_a_film_is_something_to_go_on_from(line: Line, tmp_path: Path) -> 
             film.mux(stream.encode(picture))
         film.mux(stream.encode())
     async with connected(line) as connection:
-        asset_id = await sending.send(connection, uploads.clip(str(tmp_path / "walk.mp4")), resume_s=1)
-    shown = line.server.assets.clip(asset_id, "").frames
+        asset = await sending.send(connection, uploads.clip(str(tmp_path / "walk.mp4")), resume_s=1)
+    shown = line.server.assets.clip(asset.id, "").frames
     assert [int(each.mean()) for each in shown] == pytest.approx([10, 60, 110, 160], abs=6)
 
 

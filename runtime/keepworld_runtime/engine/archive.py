@@ -6,12 +6,14 @@ import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import IO
 
+from keepworld_runtime.engine.continuation import check_fits
 from keepworld_runtime.engine.errors import FamilyChangedError, JournalInvalidError, SnapshotNotFoundError
 from keepworld_runtime.engine.keeper import Keeper
-from keepworld_runtime.engine.session import Session, capabilities_of
+from keepworld_runtime.engine.session import Session
 from keepworld_runtime.engine.snapshot import Listed, Start
 from keepworld_runtime.families.family import Capabilities, Family
-from keepworld_runtime.journal import file, record, specs
+from keepworld_runtime.journal import continuations, file, record, specs
+from keepworld_runtime.journal.blobs import Blobs
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import Snapshot
 
@@ -113,7 +115,7 @@ class Archive:
                 if not walk.is_whole:
                     raise ValueError("the journal is cut off")
                 origin = specs.decode(walk.origin, journal.blobs)
-                _check(origin, walk, capabilities_of(self._same_family(origin), origin.spec))
+                _check(origin, walk, self._same_family(origin).capabilities, journal.blobs)
                 return journal.add_snapshot(journal.take(walk), name, self._max_snapshots), origin
             except ValueError as error:
                 raise JournalInvalidError(str(error)[:500], field="data") from None
@@ -133,7 +135,7 @@ class Archive:
         return family
 
 
-def _check(origin: Origin, walk: file.Walk, family: Capabilities) -> None:
+def _check(origin: Origin, walk: file.Walk, family: Capabilities, blobs: Blobs) -> None:
     """See that a walk from elsewhere asks for nothing that could not have been asked for here."""
     spec = origin.spec
     if spec.mode not in family.modes or len(spec.prompt) > family.max_prompt_chars or not 0 <= spec.seed < 2**64:
@@ -147,6 +149,9 @@ def _check(origin: Origin, walk: file.Walk, family: Capabilities) -> None:
     if (spec.image is not None and not family.takes_image) or (spec.clip and not family.takes_clip):
         raise ValueError(f"the walk begins with pictures, which {family.name} does not take")
     for number, body in enumerate(walk.bodies):
-        frames = len(record.decode(body).begun.controls)
-        if frames != family.frames_in(number):
-            raise ValueError(f"chunk {number} must have {family.frames_in(number)} frames, got {frames}")
+        begun = record.decode(body).begun
+        if begun.given:
+            check_fits(continuations.fetch(begun.given, blobs), family)
+        frames = len(begun.controls)
+        if frames != family.of(spec).frames_in(number):
+            raise ValueError(f"chunk {number} must have {family.of(spec).frames_in(number)} frames, got {frames}")

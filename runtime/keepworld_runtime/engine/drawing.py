@@ -18,7 +18,7 @@ from keepworld_runtime.engine.outbox import NoticeKind
 from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.session import Session, SessionStatus
 from keepworld_runtime.engine.work import Work
-from keepworld_runtime.families.family import Capabilities, ChunkRequest, Family, WorldSpec
+from keepworld_runtime.families.family import Capabilities, ChunkRequest, Clip, Continuation, Family, WorldSpec
 from keepworld_runtime.journal.tree import Made
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Drawing:
         for attempt in range(MAX_TRIES):
             try:
                 await self._open(session)
-                if work and begun:
+                if work and begun and session.is_making(work):
                     await self._draw(session, work, begun, is_retry=attempt > 0)
                 return
             except JournalFailedError as error:
@@ -119,11 +119,11 @@ class Drawing:
             self._group.prepare(session.id, each.asked.event)
 
     async def _draw(self, session: Session, work: Work, begun: asyncio.Task[None], *, is_retry: bool) -> None:
-        if not session.is_making(work):
-            return
-        spec, name, request = session.spec, session.family.capabilities.name, work.begun.request
-        frames = len(request.controls)
-        within_s = max(self._chunk_floor_s, _DEADLINE_FACTOR * self._costs.expected_s(name, spec, frames))
+        spec, name = session.spec, session.family.capabilities.name
+        request = await self._request(work)
+        frames, taken_in = len(request.controls), _frames_in(request.continuation)
+        expected_s = self._costs.expected_s(name, spec, frames + taken_in)
+        within_s = max(self._chunk_floor_s, _DEADLINE_FACTOR * expected_s)
         started_s = self._clock()
         async for drawn in self._group.draw(session.id, request, skip=len(work.frames), within_s=within_s):
             if not isinstance(drawn, ChunkDrawn):
@@ -132,12 +132,26 @@ class Drawing:
             elif session.is_making(work):
                 session.finish(work, drawn.change, drawn.draw_s, self._kept(session, work, drawn))
                 chunk_s = self._clock() - started_s
-                if not is_retry:
+                if not is_retry and not taken_in:
                     self._costs.measure(name, spec, frames, chunk_s)
                 logger.debug(
                     "made session=%s chunk=%d frames=%d draw_ms=%.1f made_ms=%.1f",
                     session.id, request.chunk, frames, drawn.draw_s * 1e3, chunk_s * 1e3,
                 )  # fmt: skip
+
+    async def _request(self, work: Work) -> ChunkRequest:
+        """What makes a chunk, what it goes on from included.
+
+        Raises:
+            JournalFailedError: the journal does not give that back.
+        """
+        blobs = self._keeper.journal.blobs
+        if work.begun.given is None:
+            return work.begun.request(blobs)
+        try:
+            return await self._keeper.do(work.begun.request, blobs)
+        except ValueError as error:
+            raise JournalFailedError(f"what chunk {work.begun.number} goes on from is damaged") from error
 
     def _begun(self, session: Session, work: Work) -> asyncio.Task[None]:
         """Keep what a chunk is made from, if it is made for the first time."""
@@ -205,6 +219,12 @@ class Drawing:
         if chunk > 0:
             chunk_s = self._clock() - started_s
             self._costs.measure(capabilities.name, spec, frames, chunk_s)
+
+
+def _frames_in(continuation: Continuation | None) -> int:
+    if continuation is None:
+        return 0
+    return len(continuation.frames) if isinstance(continuation, Clip) else len(continuation.controls)
 
 
 def default_spec(capabilities: Capabilities) -> WorldSpec:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from keepworld_runtime.engine import history, remake
+from keepworld_runtime.engine import continuation, history, remake
 from keepworld_runtime.engine.admission import ChunkCosts, admit_realtime
 from keepworld_runtime.engine.archive import Archive
 from keepworld_runtime.engine.attachment import Attachment
@@ -26,19 +25,20 @@ from keepworld_runtime.engine.errors import (
 from keepworld_runtime.engine.events import EventTimeline
 from keepworld_runtime.engine.fairness import Shares
 from keepworld_runtime.engine.group import WorkerGroup
-from keepworld_runtime.engine.keeper import Keeper
+from keepworld_runtime.engine.keeper import Keeper, to_its_end
 from keepworld_runtime.engine.limits import Limits
+from keepworld_runtime.engine.opening import Begin, Opener
 from keepworld_runtime.engine.outbox import NoticeKind
 from keepworld_runtime.engine.pace import Pace, PaceMode
 from keepworld_runtime.engine.remake import Remade, Walked
 from keepworld_runtime.engine.scheduler import choose
-from keepworld_runtime.engine.session import Session, SessionStatus, capabilities_of, digest_of
+from keepworld_runtime.engine.session import Session, SessionStatus
 from keepworld_runtime.engine.snapshot import Start
-from keepworld_runtime.families.family import Family, WorldSpec, WorldState
+from keepworld_runtime.families.family import Continuation, Family, WorldSpec, WorldState
 from keepworld_runtime.journal.journal import Journal
 from keepworld_runtime.journal.record import Asked
 from keepworld_runtime.journal.specs import Origin
-from keepworld_runtime.journal.tree import KeptSession, Line, Point, Waiting
+from keepworld_runtime.journal.tree import Line, Point, Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,12 @@ class Engine:
         self._drawing = Drawing(
             group, self._keeper, self._costs, self._fail, chunk_floor_s=chunk_floor_s, warm_s=warm_s, clock=clock
         )
+        self._wake = asyncio.Event()
+        self._opener = Opener(self._keeper, limits, clock, self._wake.set)
         self._sessions: dict[str, Session] = {}
         self._ended: dict[str, Session] = {}
         self._num_coming = 0
         self.archive = Archive(self._keeper, families, limits.max_snapshots)
-        self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._is_draining = False
 
@@ -125,22 +126,8 @@ class Engine:
 
     async def bring_back(self) -> None:
         """Find the sessions that the journal has; their worlds are opened when there is time."""
-        journal = self._keeper.journal
-
-        def read() -> list[tuple[KeptSession, Origin, WorldState | None]]:
-            return [
-                (kept, journal.origin(kept.line.point), journal.state(kept.line.point)) for kept in journal.sessions()
-            ]
-
-        for kept, origin, state in await self._keeper.do(read):
-            family = self.families.get(origin.family)
-            if family is None or family.capabilities.version != origin.version:
-                logger.warning("session not brought back session=%s: its family is not served", kept.id)
-                continue
-            self._sessions[kept.id] = Session(
-                kept, family, origin.spec, state, limits=self.limits, clock=self._clock, wake=self._wake.set
-            )
-            logger.info("session brought back session=%s chunks=%d", kept.id, kept.line.point.chunks)
+        for session in await self._opener.kept(self.families):
+            self._sessions[session.id] = session
 
     async def create(
         self,
@@ -157,7 +144,7 @@ class Engine:
             EventPastError, QueueFullError: an event comes too late, or there are too many.
         """
         journal, told = self._keeper.journal, family.capabilities
-        timeline = EventTimeline(capabilities_of(family, spec), max_pending=self.limits.max_pending_events)
+        timeline = EventTimeline(told.of(spec), max_pending=self.limits.max_pending_events)
         for asked in events:
             timeline.add(asked, next_chunk=start.point.chunks if start else 0)
         waiting = timeline.waiting
@@ -167,7 +154,7 @@ class Engine:
                 return start.point, journal.state(start.point)
             return journal.begin(Origin(family=told.name, version=told.version, spec=spec)), None
 
-        return await asyncio.shield(self._open(family, spec, begin, waiting))
+        return await to_its_end(self._open(family, spec, begin, waiting))
 
     async def branch(self, session: Session, chunks: int | None, line: int) -> Session:
         """Make a second session that goes on from a chunk of this one, which need only not have been closed.
@@ -182,7 +169,7 @@ class Engine:
         family = session.family
         spec, past = await history.branched(self._keeper, session, line, chunks)
         opening = self._open(family, spec, lambda: (past.point, past.state), past.waiting)
-        return await asyncio.shield(opening)
+        return await to_its_end(opening)
 
     async def walked(self, source: Session | Start) -> Walked:
         """What a session's line, or a snapshot, was made from.
@@ -199,19 +186,10 @@ class Engine:
             DrainingError: there is no time.
         """
         self._refuse_while_draining()
-        point = Point(world=0, chunk=None, chunks=len(walked.works))
-        kept = KeptSession(
-            id=session_id, token_digest=b"", line=Line(number=1, point=point, parent=0, shared=0), waiting=()
-        )
-        session = Session(
-            kept, walked.family, walked.spec, None, limits=self.limits, clock=self._clock, wake=self._wake.set
-        )
-        session.is_inner = True
-        session.make_again(walked.works, None, 0)
-        attachment = session.attach(Pace(mode=PaceMode.AS_FAST_AS_POSSIBLE, only_scripted=True))
-        self._sessions[session.id] = session
+        remade = self._opener.again(walked, session_id)
+        self._sessions[session_id] = remade.session
         self._wake.set()
-        return Remade(walked=walked, session=session, attachment=attachment)
+        return remade
 
     async def rewind(self, session: Session, chunks: int, line: int) -> None:
         """Put a session back to a chunk of one of its lines; who reads it loses it.
@@ -221,7 +199,7 @@ class Engine:
             ChunkNotMadeError: it has no such line or chunk.
         """
         try:
-            await asyncio.shield(history.rewind(self._keeper, session, line, chunks, self.limits.max_lines))
+            await to_its_end(history.rewind(self._keeper, session, line, chunks, self.limits.max_lines))
         except JournalFailedError as error:
             self._fail(session, error)
             raise
@@ -276,6 +254,10 @@ class Engine:
         chunk = session.cancel_event(request_id)
         await self._keeper.do(self._keeper.journal.save_waiting, session.id, session.waiting)
         return chunk
+
+    async def extend(self, session: Session, request_id: str, asked: str, read: Callable[[], Continuation]) -> int:
+        """Have a session go on from what `read` gives; gives the chunk that does: see `continuation.extend`."""
+        return await to_its_end(continuation.extend(self._keeper, session, request_id, asked, read))
 
     def close(self, session: Session) -> None:
         """End a session. A chunk of it in the making is drawn to its end and dropped."""
@@ -362,7 +344,7 @@ class Engine:
         self,
         family: Family,
         spec: WorldSpec,
-        begin: Callable[[], tuple[Point, WorldState | None]],
+        begin: Begin,
         waiting: Sequence[Waiting],
     ) -> Session:
         self._refuse_while_draining()
@@ -372,31 +354,12 @@ class Engine:
                 retry_s=5.0,
                 limit=str(self.limits.max_sessions),
             )
-        token, journal = secrets.token_urlsafe(24), self._keeper.journal
-        session_id = secrets.token_hex(16)
-
-        def keep() -> tuple[KeptSession, WorldState | None]:
-            point, state = begin()
-            kept = KeptSession(
-                id=session_id,
-                token_digest=digest_of(token),
-                line=Line(number=1, point=point, parent=0, shared=point.chunks),
-                waiting=tuple(waiting),
-            )
-            journal.add_session(kept)
-            return kept, state
-
         self._num_coming += 1
         try:
-            kept, state = await self._keeper.do(keep)
+            session = await self._opener.new(family, spec, begin, waiting)
         finally:
             self._num_coming -= 1
-        session = Session(
-            kept, family, spec, state, token=token, limits=self.limits, clock=self._clock, wake=self._wake.set
-        )
         self._sessions[session.id] = session
-        name = family.capabilities.name
-        logger.info("session open session=%s family=%s size=%dx%d", session.id, name, spec.width, spec.height)
         self._wake.set()
         return session
 

@@ -111,6 +111,13 @@ class InputNotSupportedError(RequestError):
     reason = "INPUT_NOT_SUPPORTED"
 
 
+class WorldNotBegunError(RequestError):
+    """Frames to go on from, for a world of which nothing has been made."""
+
+    status = "FAILED_PRECONDITION"
+    reason = "WORLD_NOT_BEGUN"
+
+
 class AssetNotFoundError(RequestError):
     """No such asset, or it has gone."""
 

@@ -48,7 +48,7 @@ async def resume(keeper: Keeper, session: Session, last_seq: int, line: int) -> 
     if next_seq > capabilities.first_frame_of(session.begun):
         raise ChunkNotMadeError(f"the session has not made frame {last_seq}", field="attach.last_seq")
     session.fence(StreamReplacedError("another stream has attached to this session"))
-    chunk = session.chunk_at(next_seq)
+    chunk = capabilities.chunk_of(next_seq)
     is_boundary = chunk > 0 and next_seq == capabilities.first_frame_of(chunk)
     made, state = await _made(keeper, session, chunk - is_boundary, chunk)
     session.check_open()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from keepworld_runtime.engine.errors import JournalFailedError, SessionClosedError, SnapshotNotFoundError
 from keepworld_runtime.journal.journal import Journal, LineGoneError, PointGoneError
@@ -53,6 +53,16 @@ class Keeper:
         self._thread.shutdown()
 
 
+async def to_its_end(act: Coroutine[Any, Any, T]) -> T:
+    """Do something wholly, even if whoever asked for it goes meanwhile: then nobody is told how it ended."""
+    task = asyncio.ensure_future(act)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_forget)
+        raise
+
+
 async def _translated(done: asyncio.Future[T]) -> T:
     try:
         return await done
@@ -65,7 +75,7 @@ async def _translated(done: asyncio.Future[T]) -> T:
         raise JournalFailedError("the server could not write its journal, or read it", retry_s=5.0) from None
 
 
-def _forget(done: asyncio.Task[T]) -> None:
+def _forget(done: asyncio.Future[T]) -> None:
     """Take note of how it ended; it has been logged."""
     if not done.cancelled():
         done.exception()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import weakref
 from dataclasses import dataclass
 
 from keepworld_runtime.engine.attachment import Attachment
@@ -13,9 +16,9 @@ from keepworld_runtime.families.family import Family, WorldSpec
 from keepworld_runtime.journal.journal import Journal
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
 class Walked:
-    """What a walk was made from, and the checksums of the frames that came of it.
+    """What a walk was made from, and the checksums of the frames that came of it. What it went on from stays until this goes.
 
     Attributes:
         family, spec: what its world was opened with.
@@ -61,7 +64,27 @@ async def walked(keeper: Keeper, source: Session | Start) -> Walked:
         point = journal.line(source.id, source.line).point if isinstance(source, Session) else source.point
         records, digests = journal.records(point), journal.digests(point)
         works = tuple(Work(begun=kept.begun, digest=digest) for kept, digest in zip(records, digests, strict=True))
+        journal.hold(_blobs(works))
         return works, tuple(kept.frames for kept in records), journal.origin(point).spec
 
     works, checksums, spec = await keeper.do(read)
-    return Walked(family=source.family, spec=spec, works=works, checksums=checksums)
+    found = Walked(family=source.family, spec=spec, works=works, checksums=checksums)
+    if names := _blobs(works):
+        weakref.finalize(found, _let_go, asyncio.get_running_loop(), keeper, names)
+    return found
+
+
+def _blobs(works: tuple[Work, ...]) -> list[str]:
+    """The names of what chunks went on from."""
+    return [name for work in works if work.begun.given for name in work.begun.given.blobs]
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, keeper: Keeper, names: list[str]) -> None:
+    """Nobody will read these any more; on whatever thread that shows."""
+
+    def soon() -> None:
+        with contextlib.suppress(RuntimeError):  # the journal is closed
+            keeper.soon(keeper.journal.let_go, names)
+
+    with contextlib.suppress(RuntimeError):  # the loop is
+        loop.call_soon_threadsafe(soon)

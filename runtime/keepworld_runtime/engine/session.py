@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,9 +19,11 @@ from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import Failure, MadeChunk, MadeFrame, Notice, NoticeKind, Outbox
 from keepworld_runtime.engine.pace import Pace, PaceMode, PlayoutClock
 from keepworld_runtime.engine.scheduler import Turn
+from keepworld_runtime.engine.tokens import digest_of
 from keepworld_runtime.engine.track import ControlTrack, Pose
 from keepworld_runtime.engine.work import Work
-from keepworld_runtime.families.family import Capabilities, Family, FrameData, WorldSpec, WorldState
+from keepworld_runtime.families.family import Family, FrameData, WorldSpec, WorldState
+from keepworld_runtime.journal.continuations import Given
 from keepworld_runtime.journal.record import Asked, Begun
 from keepworld_runtime.journal.state import StateChange
 from keepworld_runtime.journal.tree import KeptSession, Waiting
@@ -74,7 +75,7 @@ class Session:
         self.id, self.token = kept.id, token
         self._token_digest = kept.token_digest
         self.family = family
-        self.capabilities = capabilities_of(family, spec)
+        self.capabilities = family.capabilities.of(spec)
         self.spec = spec
         self.status = SessionStatus.OPEN
         self.attachment: Attachment | None = None
@@ -92,7 +93,9 @@ class Session:
         self._timeline = EventTimeline(self.capabilities, max_pending=limits.max_pending_events)
         self._track = ControlTrack(dead_man_s=limits.dead_man_s, max_queued=limits.max_queued_frames)
         self._again = deque[Work]()
+        self._given: Given | None = None  # what the next chunk to be sampled goes on from
         self.go_to(kept.line.number, kept.line.point.chunks, state, kept.waiting)
+        self._given = kept.continuation
         if kept.begun:
             self._again.append(Work(begun=kept.begun))
             self.begun += 1
@@ -109,6 +112,7 @@ class Session:
         self._again.clear()
         self._track.clear()
         self._timeline.reset(waiting)
+        self._given = None
         self._playout.restart(self._clock())
         self._wake()
 
@@ -165,10 +169,10 @@ class Session:
         frame = self.outbox.next_frame
         return frame.seq if frame else max(self._frames, self._deliver_from)
 
-    def chunk_at(self, seq: int) -> int:
-        """The number of the chunk that a frame is in."""
-        behind_first = seq - self.capabilities.first_chunk_frames
-        return 0 if behind_first < 0 else 1 + behind_first // self.capabilities.chunk_frames
+    @property
+    def opens(self) -> bool:
+        """Whether the next frame is the first of a world, which shows where it begins."""
+        return self.begun == 0 and self.spec.clip is None
 
     @property
     def num_queued(self) -> int:
@@ -197,6 +201,18 @@ class Session:
         """Take an event back; gives the chunk that goes without it."""
         return self._timeline.cancel(request_id)
 
+    def go_on_from(self, given: Given) -> int:
+        """Have the next chunk to be begun go on from something else than what is before it; gives its number."""
+        assert self._given is None, "one waits at a time"
+        self._given = given
+        return self.begun
+
+    @property
+    def given(self) -> list[tuple[int, Given]]:
+        """What was given to go on from and is not kept as a part of the walk yet, with its chunk."""
+        begun = [(each.number, each.given) for each in self._unfinished]
+        return [(chunk, given) for chunk, given in (*begun, (self.begun, self._given)) if given]
+
     @property
     def waiting(self) -> list[Waiting]:
         """The events that wait for their chunk."""
@@ -205,8 +221,12 @@ class Session:
     @property
     def taken(self) -> list[Asked]:
         """The events of the chunk that is being made, or waits to be made again, and is not kept yet."""
-        unfinished = [work for work in (self._making, *self._again) if work and work.digest is None]
-        return [asked for work in unfinished for asked in work.begun.events]
+        return [asked for begun in self._unfinished for asked in begun.events]
+
+    @property
+    def _unfinished(self) -> list[Begun]:
+        """What is being made, or waits to be made again, and is not kept yet."""
+        return [work.begun for work in (self._making, *self._again) if work and work.digest is None]
 
     def set_pace(self, pace: Pace) -> None:
         """Change how fast chunks are made."""
@@ -340,11 +360,6 @@ class Session:
         self._timeline.reset(())
 
     @property
-    def _opens(self) -> bool:
-        """Whether the next frame is the first of a world, which shows where it begins."""
-        return self.begun == 0 and self.spec.clip is None
-
-    @property
     def _next_chunk(self) -> int:
         """The number of the one to be drawn next."""
         return self._again[0].begun.number if self._again else self.begun
@@ -358,11 +373,11 @@ class Session:
         chunk = self.begun
         self._announce_script_done = self.pace.only_scripted and self._track.queued > 0
         steering = self._track.sample(
-            self.capabilities.frames_in(chunk), self._clock(), live=not self.pace.only_scripted, opens=self._opens
+            self.capabilities.frames_in(chunk), self._clock(), live=not self.pace.only_scripted, opens=self.opens
         )
-        events = self._timeline.take(chunk)
+        events, given, self._given = self._timeline.take(chunk), self._given, None
         self.begun += 1
-        begun = Begun(number=chunk, controls=steering.controls, poses=steering.poses, events=events)
+        begun = Begun(number=chunk, controls=steering.controls, poses=steering.poses, events=events, given=given)
         return Work(begun=begun, touch=steering.touch)
 
     def _wants_work(self) -> bool:
@@ -380,19 +395,5 @@ class Session:
     def _queued_behind(self, frames_before: int) -> int:
         """The chunk that a frame behind so many queued ones falls in."""
         self._wake()
-        capabilities, chunk = self.capabilities, self.begun
-        frame = capabilities.first_frame_of(chunk) + frames_before + (self._track.opening_frames if self._opens else 0)
-        while capabilities.first_frame_of(chunk + 1) <= frame:
-            chunk += 1
-        return chunk
-
-
-def capabilities_of(family: Family, spec: WorldSpec) -> Capabilities:
-    """A family's capabilities, with the length of the chunk 0 that such a world has."""
-    told = family.capabilities
-    return replace(told, first_chunk_frames=told.chunk_frames) if spec.clip else told
-
-
-def digest_of(token: str) -> bytes:
-    """What is kept of a token."""
-    return hashlib.sha256(token.encode()).digest()
+        opening_frames = self._track.opening_frames if self.opens else 0
+        return self.capabilities.chunk_of(self.capabilities.first_frame_of(self.begun) + frames_before + opening_frames)

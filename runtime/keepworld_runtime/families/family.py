@@ -8,7 +8,7 @@ keeps the few bytes of `World.state` after each, and can make the same world aga
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntFlag
 from pathlib import Path
 from types import MappingProxyType
@@ -41,7 +41,9 @@ class Capabilities:
         sizes: the offered (width, height), the default first; any other within `max_pixels` works if `any_size`.
         size_multiple: width and height are multiples of this.
         takes_image: whether a world can begin with a given picture.
-        takes_clip: whether a world can go on from given frames.
+        takes_clip: whether a world can go on from given frames,
+        min_clip_frames: and how many it needs.
+        takes_recording: whether a world can go on from a recording of a walk through it.
         vocabulary: heading -> words, for families that understand a fixed vocabulary; empty for those that read anything.
         events: heading -> example phrases of what can be asked for during the walk.
         weights: which ones it draws with, as a hash; "" for a family without, or where they were not hashed.
@@ -69,6 +71,8 @@ class Capabilities:
     has_depth: bool
     takes_image: bool = False
     takes_clip: bool = False
+    min_clip_frames: int = 1
+    takes_recording: bool = False
     vocabulary: Mapping[str, tuple[str, ...]]
     events: Mapping[str, tuple[str, ...]]
     weights: str = ""
@@ -80,6 +84,15 @@ class Capabilities:
     def first_frame_of(self, chunk: int) -> int:
         """The number, counted from the session's start, of the first frame of a chunk."""
         return 0 if chunk == 0 else self.first_chunk_frames + (chunk - 1) * self.chunk_frames
+
+    def chunk_of(self, frame: int) -> int:
+        """The chunk that a frame, counted from the session's start, is in."""
+        behind_first = frame - self.first_chunk_frames
+        return 0 if behind_first < 0 else 1 + behind_first // self.chunk_frames
+
+    def of(self, spec: WorldSpec) -> Capabilities:
+        """The same with the length of the chunk 0 that such a world has."""
+        return replace(self, first_chunk_frames=self.chunk_frames) if spec.clip else self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,10 +110,32 @@ class Clip:
     Attributes:
         frames: [N, H, W, 3] uint8, sRGB, of any size.
         c2ws: [N, 4, 4] camera to world, float64, OpenCV axes, the family's units; None: the camera stands still.
+        is_from_here: whether cameras are told from the first of them, which is where the camera of the world that goes on is.
     """
 
     frames: NDArray[np.uint8]
     c2ws: NDArray[np.float64] | None
+    is_from_here: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Recording:
+    """A walk through a world from its first frame on, whole chunks: the same world goes on where it ended.
+
+    Attributes:
+        mode: the way of moving.
+        controls: one a frame.
+        c2ws: [N, 4, 4] camera to world of each frame, float64, OpenCV axes, the family's units.
+        events: each with the number of the chunk it began with, in that order.
+    """
+
+    mode: str
+    controls: tuple[Control, ...]
+    c2ws: NDArray[np.float64]
+    events: tuple[tuple[int, Event], ...]
+
+
+Continuation = Clip | Recording
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,12 +181,14 @@ class ChunkRequest:
         controls: one a frame.
         poses: one a frame: c2w [4, 4] to be at exactly, or None where the control steers.
         events: those that start with this chunk.
+        continuation: what it goes on from, in place of what was seen last; None: that.
     """
 
     chunk: int
     controls: tuple[Control, ...]
     poses: tuple[NDArray[np.float64] | None, ...]
     events: tuple[Event, ...] = ()
+    continuation: Continuation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

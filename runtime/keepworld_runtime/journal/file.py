@@ -44,9 +44,12 @@ def write(origin: bytes, bodies: Sequence[bytes], digest: bytes, blobs: Blobs) -
     for name in specs.blobs_of(origin):
         yield from _section(b"B", blobs.get(name))
     yield from _section(b"W", origin)
+    told = set[str]()
     for body in bodies:
-        for name in record.decode(body).parts.added.values():
-            yield from _section(b"B", blobs.get(name))
+        for name in record.decode(body).blobs:
+            if name not in told:  # the same frames may be gone on from twice
+                yield from _section(b"B", blobs.get(name))
+                told.add(name)
         yield from _section(b"C", body)
     yield from _section(b"E", digest)
 
@@ -70,7 +73,7 @@ def read(source: IO[bytes], blobs: Blobs) -> Walk:
             digest = record.chained(b"", data)
         elif kind == b"C" and origin and len(bodies) < MAX_CHUNKS:
             kept = record.decode(data)
-            if kept.begun.number != len(bodies) or not set(kept.parts.added.values()) <= known:
+            if kept.begun.number != len(bodies) or not set(kept.blobs) <= known:
                 raise ValueError(
                     f"chunk {kept.begun.number} stands where chunk {len(bodies)} should, or lacks some of its parts"
                 )

@@ -13,17 +13,18 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keepworld_runtime.families.family import WorldState
-from keepworld_runtime.journal import file, record, specs
+from keepworld_runtime.families.family import Continuation, WorldState
+from keepworld_runtime.journal import continuations, file, record, rows, specs
 from keepworld_runtime.journal.blobs import Blobs
+from keepworld_runtime.journal.collecting import Collector
+from keepworld_runtime.journal.continuations import Given
 from keepworld_runtime.journal.record import Begun, Parts, Record
-from keepworld_runtime.journal.schema import BODIES, DIGESTS, DROP_UNREACHED, ROW, opened
+from keepworld_runtime.journal.schema import BODIES, DIGESTS, NAMING, ROW, opened, transaction
 from keepworld_runtime.journal.specs import Origin
 from keepworld_runtime.journal.tree import KeptSession, Line, Made, Point, Snapshot, Waiting
 
@@ -51,7 +52,8 @@ class Journal:
         self.blobs = blobs
         self._db = opened(records)
         self._tables: dict[int, dict[str, str]] = {}  # of the heads that are being written: name -> hash of each part
-        self._mend()
+        self._collector = Collector(self._db, blobs)
+        self._collector.mend()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -62,7 +64,7 @@ class Journal:
     def begin(self, origin: Origin) -> Point:
         """A new world, of which nothing has been made."""
         data = specs.encode(origin, self.blobs)
-        with self._transaction():
+        with transaction(self._db):
             return self._begin(data)
 
     def origin(self, point: Point) -> Origin:
@@ -88,8 +90,10 @@ class Journal:
             head=made.change.head,
             parts=Parts.between(before, after),
         )
-        with self._transaction():
-            point = self._append(head, record.encode(kept), kept.parts.added.values())
+        with transaction(self._db):
+            point = self._append(head, record.encode(kept), kept.blobs)
+            if made.begun.given:
+                self._collector.release(session_id, made.begun.given.blobs)
             self._db.execute(
                 "UPDATE lines SET head = ?, chunks = ? WHERE session = ? AND number = ?",
                 (point.chunk, point.chunks, session_id, line),
@@ -145,36 +149,38 @@ class Journal:
 
     def take(self, walk: file.Walk) -> Point:
         """Add all of a file's chunks; gives the point that they lead to, to which something should point soon."""
-        with self._transaction():
+        with transaction(self._db):
             point = self._begin(walk.origin)
             for body in walk.bodies:
-                point = self._append(point, body, record.decode(body).parts.added.values())
+                point = self._append(point, body, record.decode(body).blobs)
         return point
 
     def sweep(self) -> None:
         """Drop what was put into the blobs and never used."""
-        self.blobs.remove({name for name in self.blobs.names() if not self._is_used(name)})
+        self._collector.sweep()
 
     # Sessions and their lines
 
     def add_session(self, session: KeptSession) -> None:
         """Keep a new session."""
-        with self._transaction():
+        with transaction(self._db):
             self._insert(
                 "sessions",
                 id=session.id,
                 token_digest=session.token_digest,
                 line=session.line.number,
-                waiting=_written(session.waiting),
+                waiting=rows.waiting_text(session.waiting),
             )
             self._add_line(session.id, session.line)
 
     def sessions(self) -> list[KeptSession]:
         """All that are kept, oldest first."""
-        rows = self._db.execute("SELECT id, token_digest, line, waiting, begun FROM sessions ORDER BY rowid").fetchall()
+        found = self._db.execute(
+            "SELECT id, token_digest, line, waiting, begun, continuation FROM sessions ORDER BY rowid"
+        )
         return [
-            _kept(session_id, token_digest, self.line(session_id, line), waiting, begun)
-            for session_id, token_digest, line, waiting, begun in rows
+            rows.kept(session_id, token_digest, self.line(session_id, line), waiting, begun, continuation)
+            for session_id, token_digest, line, waiting, begun, continuation in found.fetchall()
         ]
 
     def lines(self, session_id: str) -> list[Line]:
@@ -204,13 +210,16 @@ class Journal:
         lines = self.lines(session_id)
         found = next((each for each in lines if each.point == point), None)
         target = found or Line(number=lines[-1].number + 1, point=point, parent=line, shared=point.chunks)
-        with self._transaction():
+        with transaction(self._db):
             if not found:
                 self._add_line(session_id, target)
             self._db.execute(
-                "UPDATE sessions SET line = ?, waiting = ?, begun = NULL WHERE id = ?",
-                (target.number, _written(waiting), session_id),
+                "UPDATE sessions SET line = ?, waiting = ?, begun = NULL, continuation = NULL WHERE id = ?",
+                (target.number, rows.waiting_text(waiting), session_id),
             )
+            dropped = self._collector.named_by(session_id)
+            self._collector.release(session_id)
+        self._collector.drop(dropped)
         surplus = [each.number for each in self.lines(session_id) if each.number not in (line, target.number)]
         del surplus[max(0, len(surplus) + 2 - max_lines) :]
         for number in surplus:
@@ -221,16 +230,54 @@ class Journal:
 
     def save_waiting(self, session_id: str, waiting: Sequence[Waiting]) -> None:
         """Keep the events that wait in a session."""
-        self._db.execute("UPDATE sessions SET waiting = ? WHERE id = ?", (_written(waiting), session_id))
+        self._db.execute("UPDATE sessions SET waiting = ? WHERE id = ?", (rows.waiting_text(waiting), session_id))
 
     def save_begun(self, session_id: str, begun: Begun) -> None:
         """Keep what a session's next chunk is made from, before anybody sees anything of it."""
-        body = record.encode_begun(begun)
-        self._db.execute("UPDATE sessions SET begun = ? WHERE id = ?", (body, session_id))
+        taken = rows.continuation_text(begun.given) if begun.given else None
+        self._db.execute(
+            "UPDATE sessions SET begun = ?, continuation = NULLIF(continuation, ?) WHERE id = ?",
+            (record.encode_begun(begun), taken, session_id),
+        )
+
+    def save_continuation(self, session_id: str, request_id: str, asked: str, given: Continuation) -> Given:
+        """Keep what a session's next chunk shall go on from.
+
+        Raises:
+            LineGoneError: there is no such session any more.
+        """
+        kept = continuations.keep(request_id, asked, given, self.blobs)
+        with transaction(self._db):
+            values = (rows.continuation_text(kept), session_id)
+            done = self._db.execute("UPDATE sessions SET continuation = ? WHERE id = ?", values)
+            for name in kept.blobs if done.rowcount else ():
+                self._insert("blobs", name=name, session=session_id)
+        if not done.rowcount:
+            self._collector.drop(kept.blobs)
+            raise LineGoneError("the session is gone")
+        return kept
+
+    def taken(self, session_id: str, line: int, request_id: str) -> tuple[int, Given] | None:
+        """The chunk of a session's line that went on from what was asked for so, and that; None if none did."""
+        head = self.line(session_id, line).point
+        quoted = json.dumps({"request_id": request_id}, separators=(",", ":"))[1:-1]
+        for (body,) in self._db.execute(NAMING, (head.chunk, quoted.encode())):
+            begun = record.decode(bytes(body)).begun
+            if begun.given and begun.given.request_id == request_id:
+                return begun.number, begun.given
+        return None
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Keep blobs for somebody who will read them, whatever becomes of the sessions that name them."""
+        self._collector.hold(names)
+
+    def let_go(self, names: Iterable[str]) -> None:
+        """Let go of what was held."""
+        self._collector.let_go(names)
 
     def remove_session(self, session_id: str) -> None:
         """Forget a session and its lines."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
             self._db.execute("DELETE FROM lines WHERE session = ?", (session_id,))
         self._collect()
@@ -240,7 +287,7 @@ class Journal:
     def add_snapshot(self, point: Point, name: str, max_snapshots: int) -> Snapshot:
         """Keep a point; the oldest snapshots go if there are too many."""
         kept = Snapshot(id=secrets.token_hex(16), name=name, point=point, created_s=time.time())
-        with self._transaction():
+        with transaction(self._db):
             self._insert(
                 "snapshots",
                 id=kept.id,
@@ -268,21 +315,6 @@ class Journal:
         self._collect()
 
     # Below
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing; within another one, part of that."""
-        if self._db.in_transaction:
-            yield
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def _insert(self, table: str, **values: Any) -> int:
         names, marks = ", ".join(values), ", ".join("?" * len(values))
@@ -341,74 +373,8 @@ class Journal:
         return self._tables[point.chunk]
 
     def _collect(self) -> None:
-        """Drop every chunk, world and blob that nothing reaches."""
-        with self._transaction():
-            self._db.execute(DROP_UNREACHED)
-            self._db.execute(
-                "DELETE FROM worlds WHERE id NOT IN (SELECT world FROM lines UNION SELECT world FROM snapshots)"
-            )
-            lost = self._db.execute(
-                "DELETE FROM blobs WHERE (chunk IS NOT NULL AND chunk NOT IN (SELECT id FROM chunks)) "
-                "OR (world IS NOT NULL AND world NOT IN (SELECT id FROM worlds)) RETURNING name"
-            ).fetchall()
+        self._collector.collect()
         self._tables = {row: table for row, table in self._tables.items() if self._is_there(row)}
-        self.blobs.remove({name for (name,) in lost if not self._is_used(name)})
 
     def _is_there(self, row: int) -> bool:
         return self._db.execute("SELECT 1 FROM chunks WHERE id = ?", (row,)).fetchone() is not None
-
-    def _is_used(self, name: str) -> bool:
-        return self._db.execute("SELECT 1 FROM blobs WHERE name = ?", (name,)).fetchone() is not None
-
-    def _mend(self) -> None:
-        """Cut every line and snapshot back to its last whole chunk, and drop what nothing reaches."""
-        parents = dict(self._db.execute("SELECT id, parent FROM chunks"))
-        whole = self._whole_chunks()
-        with self._transaction():
-            for table in ("lines", "snapshots"):
-                rows = self._db.execute(f"SELECT rowid, head, chunks FROM {table} WHERE head IS NOT NULL")  # noqa: S608
-                for rowid, head, chunks in rows.fetchall():
-                    cut, left = head, chunks
-                    while cut is not None and cut not in whole:
-                        cut, left = parents.get(cut), left - 1
-                    if cut != head:
-                        update = f"UPDATE {table} SET head = ?, chunks = ? WHERE rowid = ?"  # noqa: S608
-                        self._db.execute(update, (cut, 0 if cut is None else left, rowid))
-        self._collect()
-        self.sweep()
-
-    def _whole_chunks(self) -> set[int]:
-        """Those that are as they were written, and all before them too."""
-        stored = set(self.blobs.names())
-        torn = {chunk for name, chunk in self._db.execute("SELECT name, chunk FROM blobs") if name not in stored}
-        digests = dict(self._db.execute("SELECT id, digest FROM worlds"))
-        whole: dict[int, bytes] = {}
-        for row, world, parent, digest, body in self._db.execute(
-            "SELECT id, world, parent, digest, body FROM chunks ORDER BY id"
-        ):
-            before = digests[world] if parent is None else whole.get(parent)
-            if before is not None and row not in torn and record.chained(before, body) == digest:
-                whole[row] = digest
-        return set(whole)
-
-
-def _kept(session_id: str, token_digest: bytes, line: Line, waiting: str, begun: bytes | None) -> KeptSession:
-    """A session as its row has it, without what is done already."""
-    unfinished = record.decode_begun(begun) if begun else None
-    is_unfinished = unfinished is not None and unfinished.number == line.point.chunks
-    next_chunk = line.point.chunks + is_unfinished
-    return KeptSession(
-        id=session_id,
-        token_digest=bytes(token_digest),
-        line=line,
-        waiting=tuple(each for each in _read(waiting) if each.chunk >= next_chunk),
-        begun=unfinished if is_unfinished else None,
-    )
-
-
-def _written(waiting: Sequence[Waiting]) -> str:
-    return json.dumps([{"at": each.chunk, **record.encode_asked(each.asked)} for each in waiting])
-
-
-def _read(text: str) -> tuple[Waiting, ...]:
-    return tuple(Waiting(chunk=told["at"], asked=record.decode_asked(told)) for told in json.loads(text))

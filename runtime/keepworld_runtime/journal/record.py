@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,10 @@ from keepworld.motion import Control
 from numpy.typing import NDArray
 
 from keepworld_runtime.families.family import ChunkRequest, Event, FrameData
+from keepworld_runtime.journal import continuations
+from keepworld_runtime.journal import controls as steered
+from keepworld_runtime.journal.blobs import Blobs
+from keepworld_runtime.journal.continuations import Given
 
 CHECKSUM_BYTES = 16
 _MAX_FRAMES = 4096  # in one chunk
@@ -83,18 +86,28 @@ class Begun:
     Attributes:
         number: from 0.
         controls, poses, events: as in `ChunkRequest`.
+        given: what it goes on from, if that is not what was before it.
     """
 
     number: int
     controls: tuple[Control, ...]
     poses: tuple[Pose | None, ...]
     events: tuple[Asked, ...]
+    given: Given | None = None
 
-    @property
-    def request(self) -> ChunkRequest:
-        """What makes the chunk."""
-        events = tuple(asked.event for asked in self.events)
-        return ChunkRequest(chunk=self.number, controls=self.controls, poses=self.poses, events=events)
+    def request(self, blobs: Blobs) -> ChunkRequest:
+        """What makes the chunk; what it goes on from comes out of `blobs`.
+
+        Raises:
+            ValueError, FileNotFoundError: that is not there.
+        """
+        return ChunkRequest(
+            chunk=self.number,
+            controls=self.controls,
+            poses=self.poses,
+            events=tuple(asked.event for asked in self.events),
+            continuation=continuations.fetch(self.given, blobs) if self.given else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,6 +127,12 @@ class Record:
     frames: tuple[bytes, ...]
     head: bytes
     parts: Parts
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The names of those that come with it."""
+        given = self.begun.given
+        return (*self.parts.added.values(), *(given.blobs if given else ()))
 
 
 def checksum(frame: FrameData) -> bytes:
@@ -194,31 +213,28 @@ def decode_asked(told: Mapping[str, Any]) -> Asked:
 
 
 def _told(begun: Begun) -> dict[str, Any]:
-    runs = [(control, len(list(same))) for control, same in itertools.groupby(begun.controls)]
-    told: dict[str, Any] = {
-        "number": begun.number,
-        "controls": [[frames, *c.move, *c.turn, c.speed, c.buttons] for c, frames in runs],
-    }
+    told: dict[str, Any] = {"number": begun.number, "controls": steered.encode(begun.controls)}
     if any(pose is not None for pose in begun.poses):
         told["poses"] = [None if pose is None else pose.ravel().tolist() for pose in begun.poses]
     if begun.events:
         told["events"] = [encode_asked(asked) for asked in begun.events]
+    if begun.given:
+        told["continuation"] = continuations.encode(begun.given)
     return told
 
 
 def _begun(told: Mapping[str, Any]) -> Begun:
-    runs = [(int(frames), _control(values)) for frames, *values in told["controls"]]
-    total = sum(frames for frames, _ in runs)
-    if not 0 < total <= _MAX_FRAMES or any(frames < 1 for frames, _ in runs):
-        raise ValueError(f"a chunk must have 1 to {_MAX_FRAMES} frames, got {total}")
+    controls = steered.decode(told["controls"], _MAX_FRAMES)
+    total = len(controls)
     poses = tuple(_pose(values) for values in told.get("poses", (None,) * total))
     if len(poses) != total:
         raise ValueError(f"a chunk of {total} controls must have as many poses, got {len(poses)}")
     return Begun(
         number=int(told["number"]),
-        controls=tuple(control for frames, control in runs for _ in range(frames)),
+        controls=controls,
         poses=poses,
         events=tuple(decode_asked(each) for each in told.get("events", ())),
+        given=continuations.decode(told["continuation"]) if "continuation" in told else None,
     )
 
 
@@ -241,11 +257,6 @@ def _record(told: Mapping[str, Any]) -> Record:
             order=None if order is None else tuple(map(str, order)),
         ),
     )
-
-
-def _control(values: Sequence[float]) -> Control:
-    right, down, forward, yaw, pitch, roll, speed, buttons = values
-    return Control(move=(right, down, forward), turn=(yaw, pitch, roll), speed=speed, buttons=int(buttons))
 
 
 def _pose(values: Sequence[float] | None) -> Pose | None:

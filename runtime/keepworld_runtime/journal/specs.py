@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keepworld_runtime.families.family import Clip, WorldSpec
+from keepworld_runtime.journal import pictures
 from keepworld_runtime.journal.blobs import Blobs
 
 
@@ -42,10 +42,10 @@ def encode(origin: Origin, blobs: Blobs) -> bytes:
         "mode": spec.mode,
     }
     if spec.image is not None:
-        told["image"] = _put(spec.image, blobs)
+        told["image"] = pictures.put(spec.image, blobs)
     if spec.clip:
         c2ws = spec.clip.c2ws
-        told["clip"] = _put(spec.clip.frames, blobs)
+        told["clip"] = pictures.put(spec.clip.frames, blobs)
         told["cameras"] = None if c2ws is None else base64.b64encode(c2ws.astype("<f8").tobytes()).decode()
     return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
 
@@ -60,7 +60,7 @@ def decode(data: bytes, blobs: Blobs) -> Origin:
         told = json.loads(data)
         clip = None
         if "clip" in told:
-            frames, cameras = _get(told["clip"], 4, blobs), told["cameras"]
+            frames, cameras = pictures.get(told["clip"], 4, blobs), told["cameras"]
             c2ws = np.frombuffer(base64.b64decode(cameras, validate=True), "<f8") if cameras else None
             clip = Clip(
                 frames=frames, c2ws=None if c2ws is None else c2ws.reshape(len(frames), 4, 4).astype(np.float64)
@@ -71,7 +71,7 @@ def decode(data: bytes, blobs: Blobs) -> Origin:
             width=int(told["width"]),
             height=int(told["height"]),
             mode=str(told["mode"]),
-            image=_get(told["image"], 3, blobs) if "image" in told else None,
+            image=pictures.get(told["image"], 3, blobs) if "image" in told else None,
             clip=clip,
         )
         return Origin(family=str(told["family"]), version=str(told["version"]), spec=spec)
@@ -85,14 +85,3 @@ def blobs_of(data: bytes) -> Iterator[str]:
     for kind in ("image", "clip"):
         if kind in told:
             yield told[kind]["blob"]
-
-
-def _put(pixels: NDArray[np.uint8], blobs: Blobs) -> dict[str, Any]:
-    return {"blob": blobs.put(np.ascontiguousarray(pixels).tobytes()), "shape": pixels.shape}
-
-
-def _get(told: Mapping[str, Any], num_axes: int, blobs: Blobs) -> NDArray[np.uint8]:
-    shape = tuple(map(int, told["shape"]))
-    if len(shape) != num_axes or min(shape) < 1 or shape[-1] != 3:
-        raise ValueError(f"pictures must have {num_axes} axes, the last of 3, got {shape}")
-    return np.frombuffer(blobs.get(str(told["blob"])), np.uint8).reshape(shape)

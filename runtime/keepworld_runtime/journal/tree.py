@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keepworld_runtime.families.family import FrameData
+from keepworld_runtime.journal.continuations import Given
 from keepworld_runtime.journal.record import Asked, Begun
 from keepworld_runtime.journal.state import StateChange
 
@@ -74,6 +75,7 @@ class KeptSession:
         line: the one it is on.
         waiting: its events.
         begun: the chunk that was being made; None if it was made, or none was.
+        continuation: what the chunk after that goes on from, if anything was given for it.
     """
 
     id: str
@@ -81,6 +83,7 @@ class KeptSession:
     line: Line
     waiting: tuple[Waiting, ...] = ()
     begun: Begun | None = None
+    continuation: Given | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from keepworld_runtime.serving.exports import job
 from keepworld_runtime.serving.exports.limits import ExportLimits
 from keepworld_runtime.serving.idempotency import Once
 from keepworld_runtime.serving.sources import source_of
-from keepworld_runtime.serving.stream import Context, Request, Stream
+from keepworld_runtime.serving.stream import Context, Means, Request, Stream
 
 _ATTACH_WITHIN_S = 30.0
 _WARMING_RETRY_S = 2.0
@@ -35,7 +35,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         self._engine = engine
         self._assets = assets
         self._exports = exports
-        self._threads = threads
+        self._means = Means(engine=engine, assets=assets, threads=threads)
         self._created: Once[world_service_pb2.CreateSessionResponse] = Once()
         self._snapshots: Once[world_service_pb2.CreateSnapshotResponse] = Once()
         self._branched: Once[world_service_pb2.BranchSessionResponse] = Once()
@@ -97,7 +97,7 @@ class WorldServicer(world_service_pb2_grpc.WorldServiceServicer):
         pace = validate.pace(attach.pace, "attach.pace")
         attachment = await self._engine.attach(session, pace, last_seq, attach.line)
         try:
-            await Stream(self._engine, session, attachment, wanted, self._threads).run(request_iterator, context)
+            await Stream(self._means, session, attachment, wanted).run(request_iterator, context)
         finally:
             session.detach(attachment)
 

@@ -9,17 +9,19 @@ from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
-from keepworld.v1 import frame_pb2, world_service_pb2
+from keepworld.v1 import control_pb2, frame_pb2, world_service_pb2
 
 from keepworld_runtime.engine.attachment import Attachment
 from keepworld_runtime.engine.engine import Engine
 from keepworld_runtime.engine.errors import InvalidFieldError, RequestError
 from keepworld_runtime.engine.outbox import Failure, Item, MadeChunk, MadeFrame
 from keepworld_runtime.engine.session import Session
-from keepworld_runtime.serving import validate, wire
+from keepworld_runtime.serving import continuing, validate, wire
+from keepworld_runtime.serving.assets import AssetStore
 from keepworld_runtime.serving.encoding import FrameEncoder
 from keepworld_runtime.serving.pictures import Encoded, PictureFormat
 
@@ -50,6 +52,15 @@ class _Tally:
         self.last_ready_s = max(self.last_ready_s, encoded.ready_s)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """What streams work with: the engine, what has been uploaded, and threads that encode."""
+
+    engine: Engine
+    assets: AssetStore
+    threads: Executor
+
+
 class Stream:
     """Reads, encodes and writes until the session is taken away or the client goes.
 
@@ -57,14 +68,13 @@ class Stream:
     this stream and nothing else.
     """
 
-    def __init__(
-        self, engine: Engine, session: Session, attachment: Attachment, wanted: PictureFormat, threads: Executor
-    ) -> None:
-        self._engine = engine
+    def __init__(self, means: Means, session: Session, attachment: Attachment, wanted: PictureFormat) -> None:
+        self._engine = means.engine
+        self._assets = means.assets
         self._session = session
         self._attachment = attachment
         self._wanted = wanted
-        self._encoder = FrameEncoder(threads, session.capabilities.fps)
+        self._encoder = FrameEncoder(means.threads, session.capabilities.fps)
         self._replies: deque[Response] = deque()
         self._outgoing: deque[tuple[Item, asyncio.Future[Encoded] | asyncio.Future[bytes] | None]] = deque()
         self._something = asyncio.Event()
@@ -130,6 +140,8 @@ class Stream:
             case "cancel_event":
                 chunk = await self._engine.cancel_event(session, validate.cancel_event(request.cancel_event))
                 return wire.receipt(request.cancel_event.request_id, chunk)
+            case "extend":
+                return await self._extend(request.extend)
             case "pace":
                 self._engine.set_pace(session, validate.pace(request.pace, "pace"))
             case "config":
@@ -141,6 +153,15 @@ class Stream:
             case _:
                 raise InvalidFieldError("an empty message, or one of a newer version", field="message")
         return None
+
+    async def _extend(self, message: control_pb2.Extend) -> Response:
+        """Have the session go on from something else than what it saw last."""
+        validate.stream_request_id(message.request_id, "extend")
+        read = partial(continuing.read, message, self._session, self._assets)
+        asked = continuing.hashed(message)
+        return wire.receipt(
+            message.request_id, await self._engine.extend(self._session, message.request_id, asked, read)
+        )
 
     async def _encode(self) -> None:
         """Have every frame encoded as it is made; keep their order. The end of a chunk waits for the journal."""
@@ -219,7 +240,7 @@ async def _send(context: Context, message: Response) -> None:
 def _request_id(request: Request) -> str:
     """The request id of a stream's message, or "" for those that have none."""
     kind = request.WhichOneof("message")
-    if kind not in ("script", "path", "event", "cancel_event"):
+    if kind not in ("script", "path", "event", "cancel_event", "extend"):
         return ""
     message: Any = getattr(request, kind)
     return str(message.request_id)[: validate.MAX_REQUEST_ID_CHARS]

@@ -69,6 +69,11 @@ def world_spec(request: world_service_pb2.CreateSessionRequest, family: Capabili
         raise InvalidFieldError("a world begins with an image or goes on from a clip, not both", field="clip_asset_id")
     image = assets.image(request.image_asset_id, "image_asset_id") if request.image_asset_id else None
     clip = assets.clip(request.clip_asset_id, "clip_asset_id") if request.clip_asset_id else None
+    if clip and len(clip.frames) < family.min_clip_frames:
+        raise InvalidFieldError(
+            f"{family.name} goes on from at least {family.min_clip_frames} frames, got {len(clip.frames)}",
+            field="clip_asset_id",
+        )
     return WorldSpec(
         prompt=request.prompt, seed=request.seed, width=width, height=height, mode=mode, image=image, clip=clip
     )

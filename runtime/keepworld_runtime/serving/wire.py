@@ -12,7 +12,7 @@ from keepworld.v1 import control_pb2, frame_pb2, geometry_pb2, session_pb2, worl
 from keepworld_runtime.engine.errors import RequestError
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.outbox import MadeChunk, MadeFrame, Notice, NoticeKind
-from keepworld_runtime.engine.session import Session, SessionStatus, capabilities_of
+from keepworld_runtime.engine.session import Session, SessionStatus
 from keepworld_runtime.engine.snapshot import Listed
 from keepworld_runtime.families.family import Capabilities, FrameData, Reading
 from keepworld_runtime.journal.record import Asked
@@ -79,6 +79,8 @@ def capabilities(family: Capabilities, chunk_s: float) -> world_service_pb2.Fami
         chunk_s=chunk_s,
         takes_image=family.takes_image,
         takes_clip=family.takes_clip,
+        min_clip_frames=family.min_clip_frames,
+        takes_recording=family.takes_recording,
         weights=family.weights,
     )
 
@@ -138,7 +140,7 @@ def session(values: Session) -> world_service_pb2.Session:
 def snapshot(values: Listed) -> world_service_pb2.Snapshot:
     """A snapshot."""
     kept, start = values.snapshot, values.start
-    family, spec = capabilities_of(start.family, start.spec), start.spec
+    family, spec = start.family.capabilities.of(start.spec), start.spec
     return world_service_pb2.Snapshot(
         snapshot_id=kept.id,
         chunks=kept.point.chunks,
@@ -218,6 +220,7 @@ def chunk_end(made: MadeChunk, timing: frame_pb2.ChunkTiming) -> Response:
         timing=timing,
         line=made.line,
         digest=made.digest.result(),
+        extend_request_id=begun.given.request_id if begun.given else None,
     )
     if made.touch:
         message.client_time_us = made.touch.client_time_us

@@ -61,6 +61,10 @@ def describe(family: FamilyCapabilities) -> None:
     print(f"units     {family.units}; poses are {family.pose_source}; depth: {'yes' if family.has_depth else 'no'}")
     begins = [what for what, taken in (("a picture", family.takes_image), ("given frames", family.takes_clip)) if taken]
     print(f"begins    with {' or '.join(('words', *begins))}")
+    from_what = [f"given frames, {family.min_clip_frames} or more"] if family.takes_clip else []
+    from_what += ["captures of the same world"] if family.takes_recording else []
+    if from_what:
+        print(f"goes on   from {' or '.join(from_what)}, in the middle of a walk too")
     print(
         f"sizes     {', '.join(f'{width}x{height}' for width, height in family.sizes)}; multiples of {family.size_multiple}"
     )

@@ -303,3 +303,155 @@ class WaitingEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WaitingEvent: _TypeAlias = WaitingEvent  # noqa: Y015
+
+@_typing.final
+class Extend(_message.Message):
+    """Something for the world to go on from: what the next chunk shows follows from it as if it had been seen. Nothing of it is
+    sent; frames, chunks and seconds are counted as if it had not been. One can wait at a time. The same request_id again:
+    the same receipt, nothing is taken in twice; with another body it is refused with REQUEST_ID_REUSED.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIP_ASSET_ID_FIELD_NUMBER: _builtins.int
+    RECORDING_FIELD_NUMBER: _builtins.int
+    WORLD_FROM_CAMERA_FIELD_NUMBER: _builtins.int
+    FROM_HERE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    clip_asset_id: _builtins.str
+    """Frames or a video, see AssetService; for families that say takes_clip. A world that has not begun is opened from
+    them instead: see CreateSession.
+    """
+    from_here: _builtins.bool
+    """Cameras are told from the first of them, which is put where the session's camera is then; else in the session's frame."""
+    @_builtins.property
+    def recording(self) -> Global___Recording:
+        """A walk through this same world; for families that say takes_recording."""
+
+    @_builtins.property
+    def world_from_camera(self) -> _containers.RepeatedCompositeFieldContainer[_geometry_pb2.RigidTransform]:
+        """Where the camera was, world from camera, one a frame of the asset, in place of those that the asset came with. With none
+        of either the camera stands still where the session's is then.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        clip_asset_id: _builtins.str = ...,
+        recording: Global___Recording | None = ...,
+        world_from_camera: _abc.Iterable[_geometry_pb2.RigidTransform] | None = ...,
+        from_here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clip_asset_id", b"clip_asset_id", "recording", b"recording", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clip_asset_id", b"clip_asset_id", "from_here", b"from_here", "recording", b"recording", "request_id", b"request_id", "source", b"source", "world_from_camera", b"world_from_camera"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["clip_asset_id", "recording"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___Extend: _TypeAlias = Extend  # noqa: Y015
+
+@_typing.final
+class Recording(_message.Message):
+    """A walk from a world's first frame on, whole chunks: a capture without its pictures. A family that makes the same world again
+    goes on from where it ended, as the walk itself would have.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    FAMILY_VERSION_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    family: _builtins.str
+    """What was walked: the session's own family, version, prompt and seed, or it is refused."""
+    family_version: _builtins.str
+    prompt: _builtins.str
+    seed: _builtins.int
+    mode: _builtins.str
+    """The mode that it was walked in."""
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedFrame]: ...
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEvent]:
+        """In the order in which they began."""
+
+    def __init__(
+        self,
+        *,
+        family: _builtins.str = ...,
+        family_version: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        mode: _builtins.str = ...,
+        frames: _abc.Iterable[Global___RecordedFrame] | None = ...,
+        events: _abc.Iterable[Global___RecordedEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "family", b"family", "family_version", b"family_version", "frames", b"frames", "mode", b"mode", "prompt", b"prompt", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recording: _TypeAlias = Recording  # noqa: Y015
+
+@_typing.final
+class RecordedFrame(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTROL_FIELD_NUMBER: _builtins.int
+    WORLD_FROM_CAMERA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def control(self) -> Global___Control: ...
+    @_builtins.property
+    def world_from_camera(self) -> _geometry_pb2.RigidTransform: ...
+    def __init__(
+        self,
+        *,
+        control: Global___Control | None = ...,
+        world_from_camera: _geometry_pb2.RigidTransform | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "world_from_camera", b"world_from_camera"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "world_from_camera", b"world_from_camera"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordedFrame: _TypeAlias = RecordedFrame  # noqa: Y015
+
+@_typing.final
+class RecordedEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RAMP_S_FIELD_NUMBER: _builtins.int
+    DURATION_S_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.int
+    """The chunk that it began with."""
+    text: _builtins.str
+    ramp_s: _builtins.float
+    duration_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.int = ...,
+        text: _builtins.str = ...,
+        ramp_s: _builtins.float = ...,
+        duration_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "duration_s", b"duration_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s", "chunk", b"chunk", "duration_s", b"duration_s", "ramp_s", b"ramp_s", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_s: _TypeAlias = _typing.Literal["duration_s"]  # noqa: Y015
+    _WhichOneofArgType__duration_s: _TypeAlias = _typing.Literal["_duration_s", b"_duration_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_s) -> _WhichOneofReturnType__duration_s | None: ...
+
+Global___RecordedEvent: _TypeAlias = RecordedEvent  # noqa: Y015

@@ -236,6 +236,7 @@ class ChunkEnd(_message.Message):
     CLIENT_TIME_US_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    EXTEND_REQUEST_ID_FIELD_NUMBER: _builtins.int
     chunk: _builtins.int
     frames: _builtins.int
     client_time_us: _builtins.int
@@ -244,6 +245,8 @@ class ChunkEnd(_message.Message):
     """The line it is part of: see Line."""
     digest: _builtins.bytes
     """Names all that led here: SHA-256 over this chunk's record and the digest before it."""
+    extend_request_id: _builtins.str
+    """Of the Extend that it goes on from; absent without one."""
     @_builtins.property
     def controls(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.Control]:
         """One a frame."""
@@ -265,13 +268,19 @@ class ChunkEnd(_message.Message):
         client_time_us: _builtins.int | None = ...,
         line: _builtins.int = ...,
         digest: _builtins.bytes = ...,
+        extend_request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "client_time_us", b"client_time_us", "timing", b"timing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "_extend_request_id", b"_extend_request_id", "client_time_us", b"client_time_us", "extend_request_id", b"extend_request_id", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "chunk", b"chunk", "client_time_us", b"client_time_us", "controls", b"controls", "digest", b"digest", "events", b"events", "frames", b"frames", "line", b"line", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us", "_extend_request_id", b"_extend_request_id", "chunk", b"chunk", "client_time_us", b"client_time_us", "controls", b"controls", "digest", b"digest", "events", b"events", "extend_request_id", b"extend_request_id", "frames", b"frames", "line", b"line", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__client_time_us: _TypeAlias = _typing.Literal["client_time_us"]  # noqa: Y015
     _WhichOneofArgType__client_time_us: _TypeAlias = _typing.Literal["_client_time_us", b"_client_time_us"]  # noqa: Y015
+    _WhichOneofReturnType__extend_request_id: _TypeAlias = _typing.Literal["extend_request_id"]  # noqa: Y015
+    _WhichOneofArgType__extend_request_id: _TypeAlias = _typing.Literal["_extend_request_id", b"_extend_request_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__client_time_us) -> _WhichOneofReturnType__client_time_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extend_request_id) -> _WhichOneofReturnType__extend_request_id | None: ...
 
 Global___ChunkEnd: _TypeAlias = ChunkEnd  # noqa: Y015

@@ -165,6 +165,8 @@ class FamilyCapabilities(_message.Message):
     TAKES_IMAGE_FIELD_NUMBER: _builtins.int
     TAKES_CLIP_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    MIN_CLIP_FRAMES_FIELD_NUMBER: _builtins.int
+    TAKES_RECORDING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     summary: _builtins.str
@@ -194,6 +196,10 @@ class FamilyCapabilities(_message.Message):
     takes_clip: _builtins.bool
     weights: _builtins.str
     """Which weights it draws with: a SHA-256 over their files' own, in hexadecimal; empty for none, or where they were not hashed."""
+    min_clip_frames: _builtins.int
+    """Frames that a clip needs."""
+    takes_recording: _builtins.bool
+    """Whether a session can go on from a Recording of a walk through its own world: see Extend."""
     @_builtins.property
     def modes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mode]: ...
     @_builtins.property
@@ -236,10 +242,12 @@ class FamilyCapabilities(_message.Message):
         takes_image: _builtins.bool = ...,
         takes_clip: _builtins.bool = ...,
         weights: _builtins.str = ...,
+        min_clip_frames: _builtins.int = ...,
+        takes_recording: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "takes_clip", b"takes_clip", "takes_image", b"takes_image", "turn_rate", b"turn_rate", "units", b"units", "version", b"version", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_paths", b"accepts_paths", "chunk_frames", b"chunk_frames", "chunk_s", b"chunk_s", "event_phrases", b"event_phrases", "first_chunk_frames", b"first_chunk_frames", "fov_x", b"fov_x", "fps", b"fps", "group_frames", b"group_frames", "has_depth", b"has_depth", "licence", b"licence", "max_pixels", b"max_pixels", "max_prompt_chars", b"max_prompt_chars", "min_clip_frames", b"min_clip_frames", "min_side", b"min_side", "modes", b"modes", "move_rate", b"move_rate", "name", b"name", "pose_source", b"pose_source", "prompt_words", b"prompt_words", "size_multiple", b"size_multiple", "sizes", b"sizes", "summary", b"summary", "takes_clip", b"takes_clip", "takes_image", b"takes_image", "takes_recording", b"takes_recording", "turn_rate", b"turn_rate", "units", b"units", "version", b"version", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1078,6 +1086,7 @@ class StreamSessionRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     CANCEL_EVENT_FIELD_NUMBER: _builtins.int
+    EXTEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attach(self) -> _session_pb2.Attach: ...
     @_builtins.property
@@ -1096,6 +1105,8 @@ class StreamSessionRequest(_message.Message):
     def ack(self) -> _session_pb2.Ack: ...
     @_builtins.property
     def cancel_event(self) -> _control_pb2.CancelEvent: ...
+    @_builtins.property
+    def extend(self) -> _control_pb2.Extend: ...
     def __init__(
         self,
         *,
@@ -1108,12 +1119,13 @@ class StreamSessionRequest(_message.Message):
         config: _session_pb2.StreamConfig | None = ...,
         ack: _session_pb2.Ack | None = ...,
         cancel_event: _control_pb2.CancelEvent | None = ...,
+        extend: _control_pb2.Extend | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "extend", b"extend", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "attach", b"attach", "cancel_event", b"cancel_event", "config", b"config", "control", b"control", "event", b"event", "extend", b"extend", "message", b"message", "pace", b"pace", "path", b"path", "script", b"script"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["attach", "control", "script", "path", "event", "pace", "config", "ack", "cancel_event"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["attach", "control", "script", "path", "event", "pace", "config", "ack", "cancel_event", "extend"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 

@@ -179,7 +179,7 @@ class WorldServiceServicer(object):
 
     def RewindSession(self, request, context):
         """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
-        Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+        Queued scripts and paths, and what waits to be gone on from, are dropped; events that were asked for by chunk or time and begin after that point wait again.
         The stream ends with ABORTED, SESSION_REWOUND: attach again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,7 @@ class WorldServiceStub:
     """Opens a second session that goes on from a chunk of this one. They share the chunks up to there; nothing is copied."""
     RewindSession: _aio.UnaryUnaryMultiCallable[_world_service_pb2.RewindSessionRequest, _world_service_pb2.RewindSessionResponse]
     """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
-    Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+    Queued scripts and paths, and what waits to be gone on from, are dropped; events that were asked for by chunk or time and begin after that point wait again.
     The stream ends with ABORTED, SESSION_REWOUND: attach again.
     """
     GetJournal: _aio.UnaryStreamMultiCallable[_world_service_pb2.GetJournalRequest, _world_service_pb2.GetJournalResponse]
@@ -130,7 +130,7 @@ class WorldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_world_service_pb2.RewindSessionRequest, _abc.Awaitable[_world_service_pb2.RewindSessionResponse]],
     ) -> _abc.Awaitable[_world_service_pb2.RewindSessionResponse]:
         """Goes back: the next chunk is made from an earlier one, or from another line. What is undone stays, as a line of its own.
-        Queued scripts and paths are dropped; events that were asked for by chunk or time and begin after that point wait again.
+        Queued scripts and paths, and what waits to be gone on from, are dropped; events that were asked for by chunk or time and begin after that point wait again.
         The stream ends with ABORTED, SESSION_REWOUND: attach again.
         """
 

@@ -40,6 +40,7 @@ CAPABILITIES = Capabilities(
     size_multiple=8,
     fov_x=math.radians(75.0),
     has_depth=True,
+    takes_recording=True,
     vocabulary=MappingProxyType(VOCABULARY),
     events=MappingProxyType(EXAMPLES),
 )

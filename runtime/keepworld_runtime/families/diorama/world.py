@@ -1,7 +1,8 @@
 """One session's world: chunks of frames, and the few bytes from which they can be made again.
 
-Frame n of a session shows the instant n / fps. Its camera is the one before, moved by the frame's control; the very first
-frame shows the scene's own first camera, and its control moves nothing. A pose that is given is used as it is.
+Frame n of a session shows the instant n / fps, until the session goes on from a recording: then the instants that follow that.
+Its camera is the one before, moved by the frame's control; the very first frame shows the scene's own first camera, and its
+control moves nothing. A pose that is given is used as it is.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama.cast import Cast, Stage
 from keepworld_runtime.families.diorama.particles import falling
+from keepworld_runtime.families.diorama.recorded import Reached, snapped, start_of, walked_again
 from keepworld_runtime.families.diorama.render import Renderer
 from keepworld_runtime.families.diorama.scene import Scene
 from keepworld_runtime.families.diorama.shown import Light, Shown
 from keepworld_runtime.families.diorama.spec import Conditions, Moment
 from keepworld_runtime.families.diorama.streaks import paint
 from keepworld_runtime.families.diorama.timeline import Timeline
-from keepworld_runtime.families.diorama.walk import advanced, settled
+from keepworld_runtime.families.diorama.walk import advanced
 from keepworld_runtime.families.family import (
     Capabilities,
     ChunkRequest,
+    Continuation,
     Event,
     FrameData,
     Label,
+    Recording,
     Surface,
     WorldSpec,
     WorldState,
@@ -37,7 +41,6 @@ from keepworld_runtime.families.family import (
 Floats = NDArray[np.float64]
 
 MAX_LIGHTS = 16
-_DECIMALS = 9  # of a drawn camera, in metres too: more than rounding adds up to on a loop
 _NOTICEABLE = 0.25  # how much of a pixel is painted over before it counts as something moving
 
 
@@ -60,9 +63,10 @@ class DioramaWorld:
         self._spec, self._scene, self._capabilities = spec, scene, capabilities
         self._renderer = Renderer(scene, spec.width, spec.height, num_threads)
         self._K = intrinsics(spec.width, spec.height, capabilities.fov_x)
-        self._start = settled(scene.start, scene) if spec.mode == "walk" else scene.start
+        self._start = start_of(scene, spec.mode)
         self._cast = Cast(Stage(scene), spec.seed)
         self._chunks = 0
+        self._ahead = 0  # frames that the world has had more than the session
         self._c2w: Floats | None = None  # of the last frame drawn
         self._timeline = Timeline(opening)
 
@@ -74,16 +78,26 @@ class DioramaWorld:
 
         Raises:
             ValueError: it is not the next chunk, has too few or too many controls, asks for an axis that the mode does
-                not honour or for an event that is not known, or a pose is not rigid.
+                not honour or for an event that is not known, a pose is not rigid, or what it shall go on from is no recording.
         """
         self._check(request)
-        here = self._start if self._c2w is None else self._c2w
-        timeline = self._timeline
+        c2w, timeline, ahead = self._c2w, self._timeline, self._ahead
+        if request.continuation:
+            reached = self._walked(request.continuation)
+            c2w, timeline = reached.c2w, reached.timeline
+            ahead = reached.frames - self._capabilities.first_frame_of(request.chunk)
         for event in request.events:
-            timeline = timeline.with_event(event, self._time_of(request.chunk), here)
-        cameras = self._cameras(request)
-        drawn = [c2w if pose is not None else _snapped(c2w) for c2w, pose in zip(cameras, request.poses, strict=True)]
-        return self._draw(timeline, drawn, last=cameras[-1])
+            timeline = timeline.with_event(
+                event, self._time_of(request.chunk, ahead), self._start if c2w is None else c2w
+            )
+        cameras = self._cameras(request, c2w)
+        drawn = [c2w if pose is not None else snapped(c2w) for c2w, pose in zip(cameras, request.poses, strict=True)]
+        return self._draw(timeline, drawn, last=cameras[-1], ahead=ahead)
+
+    def _walked(self, continuation: Continuation) -> Reached:
+        if not isinstance(continuation, Recording):
+            raise ValueError("a diorama goes on from recordings of walks through it, not from frames")
+        return walked_again(continuation, self._scene, self._timeline.opening, self._capabilities)
 
     def _check(self, request: ChunkRequest) -> None:
         wanted = self._capabilities.frames_in(self._chunks)
@@ -93,9 +107,9 @@ class DioramaWorld:
             came = f"{len(request.controls)} and {len(request.poses)}"
             raise ValueError(f"controls and poses must be {wanted} each in chunk {request.chunk}, got {came}")
 
-    def _cameras(self, request: ChunkRequest) -> list[Floats]:
+    def _cameras(self, request: ChunkRequest, c2w: Floats | None) -> list[Floats]:
+        """Of each frame of a chunk, the one before it being `c2w`."""
         cameras: list[Floats] = []
-        c2w = self._c2w
         for control, pose in zip(request.controls, request.poses, strict=True):
             if pose is not None:
                 check_rigid("pose", pose)
@@ -107,12 +121,12 @@ class DioramaWorld:
             cameras.append(c2w)
         return cameras
 
-    def _draw(self, timeline: Timeline, cameras: list[Floats], *, last: Floats) -> Iterator[FrameData]:
-        first_frame = self._capabilities.first_frame_of(self._chunks)
+    def _draw(self, timeline: Timeline, cameras: list[Floats], *, last: Floats, ahead: int) -> Iterator[FrameData]:
+        first_frame = self._capabilities.first_frame_of(self._chunks) + ahead
         for index, c2w in enumerate(cameras):
             yield self._frame(index, timeline, (first_frame + index) / self._capabilities.fps, c2w)
         self._chunks += 1
-        self._c2w = last
+        self._c2w, self._ahead = last, ahead
         self._timeline = timeline
 
     def _frame(self, index: int, timeline: Timeline, time_s: float, c2w: Floats) -> FrameData:
@@ -131,8 +145,8 @@ class DioramaWorld:
             index=index, c2w=c2w.copy(), K=self._K.copy(), image=image, depth=picture.depth, labels=labels, confidence=confidence
         )  # fmt: skip
 
-    def _time_of(self, chunk: int) -> float:
-        return self._capabilities.first_frame_of(chunk) / self._capabilities.fps
+    def _time_of(self, chunk: int, ahead: int) -> float:
+        return (self._capabilities.first_frame_of(chunk) + ahead) / self._capabilities.fps
 
     def state(self) -> WorldState:
         """The number of chunks, the camera and the events: all else follows from the spec."""
@@ -148,6 +162,8 @@ class DioramaWorld:
         ]
         c2w = None if self._c2w is None else self._c2w.ravel().tolist()
         told = {"chunks": self._chunks, "c2w": c2w, "events": events}
+        if self._ahead:
+            told["ahead"] = self._ahead
         return WorldState(head=json.dumps(told, separators=(",", ":")).encode())
 
     def restore(self, state: WorldState) -> None:
@@ -158,22 +174,23 @@ class DioramaWorld:
         """
         try:
             told = json.loads(state.head)
-            chunks, c2w = int(told["chunks"]), None if told["c2w"] is None else _matrix(told["c2w"])
+            chunks, ahead = int(told["chunks"]), int(told.get("ahead", 0))
+            c2w = None if told["c2w"] is None else _matrix(told["c2w"])
             timeline = Timeline(self._timeline.opening)
             for row in told["events"]:
                 event = Event(text=str(row["text"]), ramp_s=row["ramp_s"], duration_s=row["duration_s"])
                 timeline = timeline.with_event(event, float(row["start_s"]), _matrix(row["c2w"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not the state of a diorama world: {error}") from error
-        late = timeline.entries and timeline.entries[-1].start_s >= self._time_of(max(chunks, 0))
+        late = timeline.entries and timeline.entries[-1].start_s >= self._time_of(max(chunks, 0), ahead)
         if chunks < 0 or (chunks == 0) != (c2w is None) or late:
             raise ValueError("not the state of a diorama world: its chunks, camera and events do not fit together")
-        self._chunks, self._c2w, self._timeline = chunks, c2w, timeline
+        self._chunks, self._ahead, self._c2w, self._timeline = chunks, ahead, c2w, timeline
 
     def surface(self) -> Surface:
         """The scene's triangles, and those of things that events have brought to stay."""
         whole = self._scene.surface()
-        last_s = max(self._time_of(self._chunks) - 1.0 / self._capabilities.fps, 0.0)
+        last_s = max(self._time_of(self._chunks, self._ahead) - 1.0 / self._capabilities.fps, 0.0)
         for part in self._cast.shown_at(self._timeline, last_s).lasting:
             faces = (part.faces + len(whole.vertices)).astype(np.int32)
             whole = Surface(
@@ -181,11 +198,6 @@ class DioramaWorld:
                 faces=np.concatenate([whole.faces, faces]),
             )
         return whole
-
-
-def _snapped(c2w: Floats) -> Floats:
-    """The camera [4, 4] that is drawn: rounded, so that whoever walks a loop comes back to the very same view."""
-    return np.round(c2w, _DECIMALS) + 0.0  # no negative zeros
 
 
 def _moment(time_s: float, conditions: Conditions, shown: Shown, eye: Floats) -> Moment:

@@ -54,3 +54,10 @@ def encode_clip(
         check_rigid(f"clip.c2ws[{given - kept + number}]", c2w)
     latents = vae.encode(as_frames(frames))
     return LatentClip(latents, latent_cameras(list(cameras), is_first=True), frames[0])
+
+
+def placed(clip: Clip, c2w: NDArray[np.float64]) -> Clip:
+    """The same clip, its first camera at `c2w` [4, 4]; without cameras it stands still there."""
+    if clip.c2ws is None:
+        return Clip(frames=clip.frames, c2ws=np.repeat(c2w[None], len(clip.frames), axis=0))
+    return Clip(frames=clip.frames, c2ws=c2w @ np.linalg.inv(clip.c2ws[0]) @ clip.c2ws)

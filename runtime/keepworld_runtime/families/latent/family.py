@@ -74,6 +74,7 @@ class Outline:
             has_depth=False,
             takes_image=True,
             takes_clip=True,
+            min_clip_frames=1 + FRAMES_A_LATENT * (self.chunk_size - 1),
             vocabulary=MappingProxyType({}),
             events=_EVENTS,
             weights=self.weights,

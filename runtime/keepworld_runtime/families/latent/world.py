@@ -23,6 +23,8 @@ from keepworld_runtime.families.family import (
     BrokenChunkError,
     Capabilities,
     ChunkRequest,
+    Clip,
+    Continuation,
     Event,
     FrameData,
     Surface,
@@ -30,7 +32,7 @@ from keepworld_runtime.families.family import (
     WorldState,
 )
 from keepworld_runtime.families.latent.actions import actions_of
-from keepworld_runtime.families.latent.clip import LatentClip
+from keepworld_runtime.families.latent.clip import LatentClip, encode_clip, placed
 from keepworld_runtime.families.latent.denoiser import ChunkInput
 from keepworld_runtime.families.latent.draws import Draws
 from keepworld_runtime.families.latent.prompts import MAX_AT_ONCE, PromptTimeline
@@ -100,6 +102,9 @@ class LatentWorld(Generic[PromptT]):
         self._last_viewmat: Floats | None = None  # of the last latent, from the origin
         self._timeline = PromptTimeline(spec.prompt)
         self._decoder: DecoderState | None = None
+        self._decoded_from = (
+            0  # the latent that decoding began with: what a clip shows does not follow from what was before
+        )
 
     def prepare(self, event: Event) -> None:
         """Have the text that `event` leads to ready; see `World`."""
@@ -109,11 +114,38 @@ class LatentWorld(Generic[PromptT]):
         """Dream a chunk; see `World`.
 
         Raises:
-            ValueError: it is not the next chunk, has too few or too many controls, or a pose is not rigid.
+            ValueError: it is not the next chunk, has too few or too many controls, a pose is not rigid, or what it shall go on
+                from is no clip, or too short.
             BrokenChunkError: latents or frames are not numbers, or black.
         """
         self._check(request)
-        return self._dreamt(request)
+        return self._dreamt(request) if request.continuation is None else self._gone_on(request, request.continuation)
+
+    def _gone_on(self, request: ChunkRequest, continuation: Continuation) -> Iterator[FrameData]:
+        """The next chunk, after a clip has been seen; both, or neither."""
+        if not isinstance(continuation, Clip):
+            raise ValueError(f"a latent world goes on from a clip, not from a {type(continuation).__name__.lower()}")
+        before = self.state()
+        is_whole = False
+        try:
+            self._see(continuation)
+            yield from self._dreamt(request)
+            is_whole = True
+        finally:
+            if not is_whole:
+                self.restore(before)
+
+    @torch.inference_mode()
+    def _see(self, clip: Clip) -> None:
+        """Take in frames as if they had been dreamt after the newest, encoded by themselves, as a world's first are."""
+        self._begin()
+        if clip.is_from_here or clip.c2ws is None:
+            clip = placed(clip, np.eye(4) if self._c2w is None else self._c2w)
+        told = self._capabilities
+        size, later = (self._spec.width, self._spec.height), told.chunk_frames
+        seen = encode_clip(clip, self._dream.vae, size, first_frames=later - told.group_frames + 1, chunk_frames=later)
+        self._decoded_from, self._decoder = self._dream.memory.num_latents, None
+        self._take_in(seen)
 
     @torch.inference_mode()
     def _dreamt(self, request: ChunkRequest) -> Iterator[FrameData]:
@@ -140,22 +172,29 @@ class LatentWorld(Generic[PromptT]):
         self._timeline = timeline.forgetting(self._time_s(self._chunks))
 
     def _up_to_date(self) -> DecoderState:
-        """The decoder's cache after the last latent; before anything else, take in the clip that the world goes on from."""
+        """The decoder's cache after the last latent."""
         memory, vae = self._dream.memory, self._dream.vae
         if self._decoder is not None:
             return self._decoder
-        if self._dream.clip is not None and memory.num_latents == 0:
-            self._take_in(self._dream.clip)
+        self._begin()
         decoder = vae.initial_state()
         if memory.num_latents:
-            for latent in memory.last(history_latents(vae)).split(1, dim=2):
+            count = min(history_latents(vae), memory.num_latents - self._decoded_from)
+            for latent in memory.last(count).split(1, dim=2):
                 _, decoder = vae.decode(latent, decoder)
         return decoder
 
+    def _begin(self) -> None:
+        """Before anything else, take in the clip that the world was opened from."""
+        if self._dream.clip is not None and self._dream.memory.num_latents == 0:
+            self._take_in(self._dream.clip)
+
     def _take_in(self, clip: LatentClip) -> None:
-        self._origin = clip.c2ws[0]
+        if self._origin is None:
+            self._origin = clip.c2ws[0]
         self._c2w = clip.c2ws[-1]
-        views = self._views(clip.c2ws, clip.c2ws[0])
+        self._last_viewmat = None  # nobody moved from where the camera was to where the clip begins
+        views = self._views(clip.c2ws, self._origin)
         self._last_viewmat = views.viewmats[-1]
         size = self._latents_in(1)
         for start in range(0, len(views), size):
@@ -199,6 +238,8 @@ class LatentWorld(Generic[PromptT]):
         if not len(request.controls) == len(request.poses) == wanted:
             came = f"{len(request.controls)} and {len(request.poses)}"
             raise ValueError(f"controls and poses must be {wanted} each in chunk {request.chunk}, got {came}")
+        if request.continuation and self._chunks == 0 and wanted < self._capabilities.chunk_frames:
+            raise ValueError("a world of which nothing has been seen is opened from a clip")
         for pose in request.poses:
             if pose is not None:
                 check_rigid("pose", pose)
@@ -216,7 +257,7 @@ class LatentWorld(Generic[PromptT]):
     def state(self) -> WorldState:
         """Cameras, events and what is remembered; the latents themselves as parts."""
         memory = self._dream.memory.state()
-        head = {
+        head: dict[str, Any] = {
             "chunks": self._chunks,
             "c2w": _listed(self._c2w),
             "origin": _listed(self._origin),
@@ -224,6 +265,8 @@ class LatentWorld(Generic[PromptT]):
             "events": [{"start_s": entry.start_s, **asdict(entry.event)} for entry in self._timeline.entries],
             "memory": base64.b64encode(memory.head).decode(),
         }
+        if self._decoded_from:
+            head["decoded_from"] = self._decoded_from
         return WorldState(head=json.dumps(head, separators=(",", ":")).encode(), parts=memory.parts)
 
     def restore(self, state: WorldState) -> None:
@@ -234,7 +277,7 @@ class LatentWorld(Generic[PromptT]):
         """
         try:
             told = json.loads(state.head)
-            chunks = int(told["chunks"])
+            chunks, decoded_from = int(told["chunks"]), int(told.get("decoded_from", 0))
             c2w, origin, last_viewmat = (_matrix(told[name]) for name in ("c2w", "origin", "last_viewmat"))
             timeline = PromptTimeline(self._spec.prompt)
             for row in told["events"]:
@@ -247,10 +290,13 @@ class LatentWorld(Generic[PromptT]):
             chunks < 0
             or (chunks > 0 and c2w is None)
             or len({each is None for each in (c2w, origin, last_viewmat)}) > 1
+            or decoded_from < 0
         ):
             raise ValueError("not the state of a latent world: its chunks and cameras do not fit together")
         self._dream.memory.restore(memory)
-        self._chunks, self._timeline, self._decoder = chunks, timeline, None
+        if decoded_from and decoded_from >= self._dream.memory.num_latents:
+            raise ValueError("not the state of a latent world: nothing has been decoded of what it went on from")
+        self._chunks, self._timeline, self._decoder, self._decoded_from = chunks, timeline, None, decoded_from
         self._c2w, self._origin, self._last_viewmat = c2w, origin, last_viewmat
 
 

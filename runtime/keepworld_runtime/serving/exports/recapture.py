@@ -131,6 +131,7 @@ def _chunk(told: Capabilities, frames: list[MadeFrame], end: MadeChunk) -> Chunk
             for asked in end.begun.events
         ],
         latency=Latency(control_ms=None, draw_ms=end.draw_s * 1e3, chunk_ms=end.draw_s * 1e3),
+        extended=end.begun.given is not None,
     )
 
 

@@ -45,10 +45,14 @@ class Walk:
     def __init__(self, world, capabilities, *, has_past=False):
         self.world, self.capabilities, self.chunks, self.has_past = world, capabilities, 0, has_past
 
-    def next(self, control=WALKING, events=()):
+    def next(self, control=WALKING, events=(), continuation=None):
         count = self.capabilities.frames_in(1 if self.has_past else self.chunks)
         request = ChunkRequest(
-            chunk=self.chunks, controls=(control,) * count, poses=(None,) * count, events=tuple(events)
+            chunk=self.chunks,
+            controls=(control,) * count,
+            poses=(None,) * count,
+            events=tuple(events),
+            continuation=continuation,
         )
         frames = list(self.world.next_chunk(request))
         assert len(frames) == count
@@ -122,6 +126,26 @@ def test_a_world_goes_on_from_a_clip(checkpoint):
     copy.chunks = 1
     assert np.array_equal(walk.next(), copy.next())
     assert frames.shape == (16, *SIZE[::-1], 3)
+
+
+def test_a_clip_in_the_middle_of_a_walk_changes_what_comes_and_is_part_of_what_is_restored(checkpoint):
+    frames = np.random.default_rng(2).integers(0, 255, (30, 40, 60, 3), np.uint8)
+    walk = checkpoint.open(image=PICTURE)
+    for _ in range(2):
+        walk.next()
+    before, aside, again = walk.world.state(), *(checkpoint.open(image=PICTURE) for _ in range(2))
+    for copy in (aside, again):
+        copy.world.restore(before)
+        copy.chunks = 2
+    clip = Clip(frames=frames, c2ws=None)
+    seen = walk.next(continuation=clip)
+    assert not np.array_equal(seen, aside.next())
+    assert np.array_equal(seen, again.next(continuation=clip))
+    restored = checkpoint.open(image=PICTURE)
+    restored.world.restore(walk.world.state())
+    restored.chunks = 3
+    for _ in range(2):
+        assert np.array_equal(walk.next(), restored.next())
 
 
 @pytest.mark.parametrize("memory", ["hierarchical", "compressed"])

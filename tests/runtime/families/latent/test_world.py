@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 from keepworld.motion import NEUTRAL, Control
-from keepworld_runtime.families.family import BrokenChunkError, ChunkRequest, Clip, Event, WorldSpec, WorldState
+from keepworld_runtime.families.family import (
+    BrokenChunkError,
+    ChunkRequest,
+    Clip,
+    Event,
+    Recording,
+    WorldSpec,
+    WorldState,
+)
 from keepworld_runtime.families.latent.clip import encode_clip
 from keepworld_runtime.families.latent.draws import CountedDraws
 from keepworld_runtime.families.latent.family import Outline, default_intrinsics
@@ -217,3 +225,125 @@ def test_the_state_of_something_else_is_refused(head):
     world, _ = make()
     with pytest.raises(ValueError, match="not the state of"):
         world.restore(WorldState(head=head, parts={}))
+
+
+def clip_of(count, *, c2ws=None, seed=1, is_from_here=False):
+    frames = np.random.default_rng(seed).integers(0, 255, (count, HEIGHT, WIDTH, 3), np.uint8)
+    return Clip(frames=frames, c2ws=c2ws, is_from_here=is_from_here)
+
+
+def extended(world, number, clip, control=FORWARD_TURNING, frames=16):
+    request = ChunkRequest(
+        chunk=number, controls=(control,) * frames, poses=(None,) * frames, continuation=clip
+    )  # fmt: skip
+    return world.next_chunk(request)
+
+
+def shown(frames):
+    """Frames [1, 3, F, H, W] in [-1, 1] as pictures."""
+    return ((frames[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
+
+
+@pytest.mark.parametrize(("name", "count"), [("wan", 13), ("hunyuan", 31)])  # 31: 29 of them make whole chunks
+def test_going_on_from_a_clip_is_what_comes_of_making_it_all_again_without_any_cache(name, count):
+    world, dreamer = make(name)
+    walked = [chunk_of(world, number) for number in range(3)]
+    clip = clip_of(count)
+    frames = list(extended(world, 3, clip))
+    later = chunk_of(world, 4)
+    vae, kept = vaes.ours(name), count - (count - 13) % 16
+    past = encode_clip(clip, vae, (WIDTH, HEIGHT), first_frames=13, chunk_frames=16).latents
+    made = [dreamer.denoise(chunk) for chunk in list(dreamer.chunks)]
+    walk, ahead = torch.cat(made[:3], dim=2), torch.cat(made[3:5], dim=2)
+    third, fourth = dreamer.chunks[3:5]
+    # What the dreamer is shown: the walk, then the clip, as if all of it had been dreamt; numbered on.
+    latents = torch.cat([walk, past], dim=2)
+    assert past.shape[2] == 1 + (kept - 1) // 4
+    assert third.start == latents.shape[2] == fourth.start - 4
+    assert torch.equal(third.context.latents, latents[:, :, third.context.indices])
+    assert set(third.context.indices) >= set(range(third.start - past.shape[2], third.start))
+    assert torch.equal(third.noise, CountedDraws(SPEC.seed, 8.0, LATENT).noise(third.start, 4))
+    # What is seen: the clip decoded from its own beginning, and the chunks behind it.
+    state, pictures = vae.initial_state(), []
+    for latent in torch.cat([past, ahead], dim=2).split(1, dim=2):
+        picture, state = vae.decode(latent, state)
+        pictures.append(shown(picture))
+    assert np.array_equal(np.concatenate(pictures)[kept:], images([*frames, *later]))
+    # Where it is seen from: a camera that stood where the walk had come to.
+    here = walked[-1][-1].c2w
+    cameras = np.linalg.inv(third.context.views.viewmats[-past.shape[2] :])
+    assert cameras == pytest.approx(np.repeat(here[None], past.shape[2], axis=0))
+    assert third.context.views.actions[-past.shape[2] :].tolist() == [0] * past.shape[2]
+    untouched, _ = make(name)
+    assert np.array_equal(frames[0].c2w, [chunk_of(untouched, number) for number in range(4)][3][0].c2w)
+
+
+@pytest.mark.parametrize("count", [13, 61])
+def test_a_world_restored_behind_a_clip_goes_on_bit_for_bit(count):
+    straight, _ = make()
+    for number in range(2):
+        chunk_of(straight, number)
+    list(extended(straight, 2, clip_of(count)))
+    restored, _ = make()
+    restored.restore(straight.state())
+    for number in range(3, 7):
+        assert np.array_equal(images(chunk_of(straight, number)), images(chunk_of(restored, number)))
+    assert restored.state().head == straight.state().head
+
+
+def test_a_chunk_behind_a_clip_that_is_not_taken_to_its_end_never_happened():
+    world, dreamer = make()
+    for number in range(2):
+        chunk_of(world, number)
+    before, aside = world.state(), make()[0]
+    aside.restore(before)
+    half = extended(world, 2, clip_of(29))
+    taken = [next(half).image for _ in range(7)]
+    half.close()
+    assert world.state().head == before.head
+    assert dict(world.state().parts) == dict(before.parts)
+    dreamer.factor = float("nan")
+    with pytest.raises(BrokenChunkError):
+        next(extended(world, 2, clip_of(29)))
+    dreamer.factor = 0.5
+    assert world.state().head == before.head
+    again = images(extended(world, 2, clip_of(29)))
+    assert np.array_equal(again[:7], np.stack(taken))
+    assert np.array_equal(images(chunk_of(aside, 2)), images(chunk_of(restored_from(before), 2)))
+
+
+def restored_from(state):
+    world, _ = make()
+    world.restore(state)
+    return world
+
+
+def test_the_cameras_of_a_clip_are_in_the_worlds_frame_or_told_from_where_the_camera_is():
+    c2ws = np.repeat(np.eye(4)[None], 13, axis=0)
+    c2ws[:, :3, 3] = (5.0, 0.0, 1.0)
+    c2ws[:, 2, 3] += np.arange(13) * 0.02
+    forward = Control(move=(0, 0, 1))
+    world, dreamer = make()
+    chunk_of(world, 0, forward)
+    there = list(extended(world, 1, clip_of(13, c2ws=c2ws), forward))
+    assert there[0].c2w[:3, 3] == pytest.approx([5.0, 0.0, 1.26])
+    assert dreamer.chunks[1].context.views.actions[-4:].tolist() == [0, 9, 9, 9]  # no way leads there, then forward
+    assert dreamer.chunks[1].views.actions.tolist() == [9, 9, 9, 9]
+    world, dreamer = make()
+    at = chunk_of(world, 0, forward)[-1].c2w[2, 3]
+    here = list(extended(world, 1, clip_of(13, c2ws=c2ws, is_from_here=True), forward))
+    assert here[0].c2w[:3, 3] == pytest.approx([0.0, 0.0, at + 0.26])
+
+
+def test_what_no_latent_world_goes_on_from_is_refused_and_changes_nothing():
+    world, _ = make()
+    with pytest.raises(ValueError, match="opened from a clip"):
+        extended(world, 0, clip_of(13), frames=13)
+    chunk_of(world, 0)
+    before = world.state()
+    with pytest.raises(ValueError, match="at least 13 frames, got 12"):
+        next(extended(world, 1, clip_of(12)))
+    recording = Recording(mode="walk", controls=(NEUTRAL,) * 13, c2ws=np.stack([np.eye(4)] * 13), events=())
+    with pytest.raises(ValueError, match="not from a recording"):
+        next(extended(world, 1, recording))
+    assert world.state().head == before.head
