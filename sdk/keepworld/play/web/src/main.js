@@ -11,7 +11,7 @@ import { Opening } from "./opening.js";
 import { usePads } from "./pads.js";
 import { Stage } from "./stage.js";
 import { Talk } from "./talk.js";
-import { Timeline, growLine, showLines } from "./timeline.js";
+import { Timeline, chunks, growLine, showLines } from "./timeline.js";
 
 const SILENT_MS = 1500;
 const TOAST_MS = 6000;
@@ -195,7 +195,7 @@ function showChosen(chunk, note) {
   const text = $("timeline-text");
   if (chunk === null || !note) {
     const number = timeline.notes.length;
-    return fill(text, number ? `${number} chunks. Choose one to go back to it or to branch from it.` : "");
+    return fill(text, number ? `${chunks(number)}. Choose one to go back to it or to branch from it.` : "");
   }
   const back = timeline.notes.length - chunk;
   fill(text,

@@ -137,7 +137,7 @@ export function growLine(count) {
   if (text) text.textContent = chunks(count);
 }
 
-const chunks = (count) => `${count} ${count === 1 ? "chunk" : "chunks"}`;
+export const chunks = (count) => `${count} ${count === 1 ? "chunk" : "chunks"}`;
 
 function fit(context, text, room) {
   if (room < 14) return "";
