@@ -38,14 +38,13 @@ from keepworld_runtime.engine.messages import (
     Release,
     Task,
 )
-from keepworld_runtime.families import PROCEDURAL, Chosen
+from keepworld_runtime.families import Chosen
 from keepworld_runtime.families.family import BrokenChunkError, FrameData, Model, Place, World
 from keepworld_runtime.journal.state import StateChange
 
 logger = logging.getLogger(__name__)
 
 _ALIVE_EVERY_S = 0.5
-_NICE = 5
 _PR_SET_PDEATHSIG = 1
 _PARTS = ("image", "depth", "labels", "confidence")
 
@@ -78,10 +77,6 @@ def main(setup: WorkerSetup, place: Place, commands: Connection, answers: Connec
     logs.configure(setup.log_level, setup.log_format, name)
     line = Line(commands, answers, arena, prepares_beside=place.num_ranks == 1)
     line.start()
-    if setup.families.keys() <= PROCEDURAL:
-        os.nice(
-            _NICE
-        )  # this thread and those it starts draw with every core there is: who answers and encodes goes first
     try:
         models = {name: chosen.make().load(place) for name, chosen in setup.families.items()}
     except Exception as error:  # the family's own; the server says it to whoever started it, and ends this process
