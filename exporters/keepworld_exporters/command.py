@@ -57,6 +57,7 @@ mesh), files, metrics, expected, seconds, peak_bytes, report, manifest.
 """
 DATASETS = ("colmap", "colmap.txt")
 _OF_DATASETS = {"source", "out", "format", "depth_maps", "depth", "depth_kind", "json", "progress"}
+_OWN_DEPTH = ("session", "sweep")  # keepworld_exporters.stages.sources has them, and loads more
 _SESSION, _ORIGINS = "session", ("session", "ground")  # keepworld_exporters.placement has them, and loads more
 
 
@@ -112,10 +113,10 @@ def parser_of_exports() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--depth",
-        type=Path,
-        metavar="PATH",
-        help="predicted depth to use: a folder with 000000.npy (.npz, .png) …, or one .npz "
-        "(default: the session's, else found from the pictures)",
+        type=_depth,
+        metavar="FROM",
+        help="session: as it came with the frames; sweep: found from the pictures, whatever came; or predicted depth: a folder "
+        "with 000000.npy (.npz, .png) …, or one .npz (default: the session's, else found)",
     )
     parser.add_argument(
         "--depth-kind",
@@ -325,6 +326,10 @@ def _texels(text: str) -> int:
     if not (64 <= value <= 8192 or text == "0"):
         raise argparse.ArgumentTypeError(f"a whole number from 64 to 8192, or 0, was wanted, got {text!r}")
     return value
+
+
+def _depth(text: str) -> Path | str:
+    return text if text in _OWN_DEPTH else Path(text)
 
 
 def _length(text: str) -> float:

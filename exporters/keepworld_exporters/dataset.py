@@ -31,7 +31,7 @@ from keepworld_exporters.progress import Clock, Progress
 from keepworld_exporters.scene import Points, Shot, Views
 from keepworld_exporters.stages.predicted import Kind
 from keepworld_exporters.stages.select import cover
-from keepworld_exporters.stages.sources import DepthMap, DepthSource
+from keepworld_exporters.stages.sources import DepthMap, DepthSource, Own
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 
 MOST_POINTS = 100_000  # that a data set begins with: as many as trainers are used to from COLMAP itself
@@ -53,7 +53,7 @@ class Dataset:
     folder: Path
     suffix: str = ".colmap"
     with_depth: bool = False
-    predicted: Path | None = None
+    predicted: Path | Own | None = None
     predicted_kind: Kind = "metric"
 
 

@@ -57,7 +57,7 @@ def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bo
     splats = 1.1 * points
     runs: dict[str, tuple[float, float]] = {"read": (3 + 0.12 * 12 * per_frame / 0.147, 0)}
     if blind:
-        runs["depth"] = (60 * mp, 60 * _MB + 16e6 * mp)
+        runs["depth"] = (20 * mp, 60 * _MB + 16e6 * mp)
     if parts & {"points", "splats"}:
         runs["points"] = (0.45 * mp, 400 * min(8 * plan.budget.points, 0.5e6 * solid))
     if plan.wants_mesh:

@@ -10,6 +10,7 @@ from keepworld_exporters.outputs import Output, outputs_of
 from keepworld_exporters.placement import ORIGINS, SESSION
 from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.stages.predicted import KINDS, Kind
+from keepworld_exporters.stages.sources import Own
 from keepworld_exporters.train.settings import BUDGETS, PRESETS, PREVIEW, Training
 
 
@@ -64,7 +65,8 @@ class Plan:
         holdout: every so many-th frame is kept for measuring; 0 for none.
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
-        depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says, or None.
+        depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says; "session" for the session's
+            and no other, "sweep" for what is found from the pictures; None for the session's, and if it has none, found.
         depth_kind: in what it may be off: one of `predicted.KINDS`.
         preset: how much work goes into all of it: one of `PRESETS`.
         training: what else is asked of the splats' training, where the preset has any.
@@ -83,7 +85,7 @@ class Plan:
     voxel: float | None = None
     max_depth: float | None = None
     truth: Path | None = None
-    depth: Path | None = None
+    depth: Path | Own | None = None
     depth_kind: Kind = "metric"
     preset: str = PREVIEW
     training: Training = field(default_factory=Training)

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import trimesh
+from keepworld.camera import Camera, intrinsics
 from keepworld.errors import ExportError
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.reading import read_back
 from keepworld_exporters.stages.agree import agree
 from keepworld_exporters.stages.depth import load_view
-from keepworld_exporters.stages.neighbours import choose_neighbours
+from keepworld_exporters.stages.neighbours import choose_neighbours, choose_views
 from keepworld_exporters.stages.polish import polish
 from keepworld_exporters.stages.sources import SessionDepth
 from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
@@ -91,7 +92,7 @@ def test_slanted_planes_of_their_own_make_ground_better(room):
     pictures = [picture_of(frame) for frame in frames]
     planes = np.linspace(0, 1 / 1.0, 48)
     swept = sweep(pictures[4], [pictures[3], pictures[5]], planes)
-    finer = polish(pictures[4], [pictures[1], pictures[2], pictures[6], pictures[7]], swept, planes[1])
+    finer = polish([(pictures[4], [pictures[1], pictures[2], pictures[6], pictures[7]])], swept, planes[1])
     true = SessionDepth().of(room[0].frames[4]).depth
     ground = np.zeros_like(true, bool)
     ground[SIZE[1] * 3 // 4 :, 12:-12] = True
@@ -152,6 +153,31 @@ def test_neighbours_stand_where_wanted_and_look_the_same_way():
     assert ((apart > 0.3) & (apart < 2)).all()
     assert {22, 38} <= set(chosen)
     assert choose_neighbours(path[:1], 0, distance=0.8, count=4) == []
+
+
+def test_walking_ahead_the_ground_that_leaves_the_picture_is_compared_with_what_lies_behind():
+    """What is at the picture's lower edge only cameras further back still see; turned on the spot nothing is learned."""
+    size = {"K": intrinsics(256, 144, math.radians(75)), "width": 256, "height": 144}
+    ahead = [Camera(c2w=scenes.look((0, 0, 0.3 * k), (0, 0, 0.3 * k + 5)), **size) for k in range(21)]
+    turned = [Camera(c2w=scenes.look((0, 0, 3.0), (0.3 * k, 0, 8.0)), **size) for k in range(1, 4)]
+    chosen = choose_views([*ahead, *turned], 10, depths=(4.0, 6.0), parallax=0.1, count=4)
+    assert len(set(chosen)) == 4 and max(chosen) < 21 and 10 not in chosen
+    assert sum(k < 10 for k in chosen) >= 2
+    assert choose_views(turned, 0, depths=(4.0,), parallax=0.1, count=4) == []
+
+
+def test_a_post_is_no_wider_than_it_is(tmp_path):
+    """A dark post, 7 pixels wide, before a wall: the windows that straddle its edge are told apart by brightness."""
+    post = scenes.Solid((-0.06, -3, 1.4), (0.06, 1.0, 1.5), scenes.plain(25, 20, 15))
+    path = sideways(9)
+    known = scenes.write(tmp_path / "known", [WALL, post], path, size=SIZE)
+    frames = bare(scenes.write(tmp_path / "bare", [WALL, post], path, size=SIZE)).frames
+    depth = find_depth(frames, find_reach(frames), on_view=quiet).of(frames[4]).depth
+    true = SessionDepth().of(known.frames[4]).depth
+    before, near = (true > 0) & (true < 2), (depth > 0) & (depth < 2)
+    assert before.sum() > 5 * SIZE[1]
+    assert (near & before).sum() > 0.5 * before.sum()
+    assert (near & ~before).sum() < 0.3 * before.sum()
 
 
 def test_a_camera_that_never_moves_says_so(tmp_path):

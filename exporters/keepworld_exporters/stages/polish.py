@@ -16,34 +16,53 @@ from numpy.typing import NDArray
 
 from keepworld_exporters.stages.sweep import Picture, Swept
 
-ROUNDS = 3
+ROUNDS, FINER = 3, 1  # in the smallest pictures, and in each larger one after them
 REACH, STRIDE = 4, 2  # of the window: samples at -4, -2, 0, 2, 4 pixels each way
+SHADE = 0.1  # of brightness in [0, 1], by which a pixel may differ from the middle one and still count by a third
 FLAT = 6e-6  # variance of brightness in [0, 1] that 8-bit rounding alone may cause
+UNKNOWN = np.float32(-3)  # what a plane scores that was not tried yet in pictures of this size
 GAIN = 0.002  # by how much a plane has to fit better to be taken
+_SAMPLES = (2 * REACH // STRIDE + 1) ** 2
 
 
-def polish(reference: Picture, neighbours: Sequence[Picture], swept: Swept, step: float) -> Swept:
+def polish(levels: Sequence[tuple[Picture, Sequence[Picture]]], swept: Swept, step: float) -> Swept:
     """Refine a sweep, better with neighbours further away than those of the sweep.
 
     Args:
-        reference: the picture that was swept.
-        neighbours: at least one, of the same size.
+        levels: the picture that was swept and at least one neighbour of the same size, first as small as it was swept, then
+            larger by whole factors.
         swept: what the sweep found.
         step: between two planes of the sweep, 1 / depth: how far off it may be.
     """
-    greys = np.stack([neighbour.grey for neighbour in neighbours])
-    turns, shifts = np.empty((len(neighbours), 3, 3)), np.empty((len(neighbours), 3))
-    for k, neighbour in enumerate(neighbours):
-        across = neighbour.viewmat @ np.linalg.inv(reference.viewmat)
-        turns[k] = neighbour.K @ across[:3, :3] @ np.linalg.inv(reference.K)
-        shifts[k] = neighbour.K @ across[:3, 3]
-    planes = _first_planes(swept.inverse, step)
-    scores = np.full(swept.inverse.shape, -2.0, np.float32)
-    for number in range(ROUNDS):
-        planes, scores = _improve(
-            reference.grey, greys, turns, shifts, planes, scores, number, step * 0.5**number, 0.02 * 0.5**number
-        )
+    planes, number = _first_planes(swept.inverse, step), 0
+    scores = np.empty(0, np.float32)
+    for reference, neighbours in levels:
+        greys = np.stack([neighbour.grey for neighbour in neighbours])
+        turns, shifts = np.empty((len(neighbours), 3, 3)), np.empty((len(neighbours), 3))
+        for k, neighbour in enumerate(neighbours):
+            across = neighbour.viewmat @ np.linalg.inv(reference.viewmat)
+            turns[k] = neighbour.K @ across[:3, :3] @ np.linalg.inv(reference.K)
+            shifts[k] = neighbour.K @ across[:3, 3]
+        planes = _enlarged(planes, reference.grey.shape[0], reference.grey.shape[1])
+        scores = np.full(reference.grey.shape, UNKNOWN, np.float32)
+        for _ in range(FINER if number else ROUNDS):
+            planes, scores = _improve(
+                reference.grey, greys, turns, shifts, planes, scores, number, step * 0.5**number, 0.02 * 0.5**number
+            )
+            number += 1
     return Swept(inverse=np.ascontiguousarray(planes[..., 0]), agreement=scores)
+
+
+def _enlarged(planes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """The planes [h, w, 3] of a picture as those of one that is larger by a whole factor, [H, W, 3]."""
+    factor = width // planes.shape[1]
+    v, u = (np.minimum(np.arange(n) // factor, m - 1) for n, m in zip((height, width), planes.shape[:2], strict=True))
+    larger = planes[v][:, u]
+    down, along = ((np.arange(n) + 0.5) / factor - (k + 0.5) for n, k in ((height, v), (width, u)))
+    larger[..., 0] += larger[..., 1] * along.astype(np.float32) + larger[..., 2] * down.astype(np.float32)[:, None]
+    larger[..., 0] = np.maximum(larger[..., 0], 0)
+    larger[..., 1:] /= factor
+    return np.ascontiguousarray(larger)
 
 
 @njit(cache=True, parallel=True)
@@ -89,12 +108,13 @@ def _improve(
     height, width = grey.shape
     better, best_scores = planes.copy(), scores.copy()
     for v in prange(height):
-        each = np.empty(len(greys), np.float32)
+        each, window = np.empty(len(greys), np.float32), np.empty((_SAMPLES, 4))
         for u in range(width):
-            own = np.float64(planes[v, u, 0]), np.float64(planes[v, u, 1]), np.float64(planes[v, u, 2])
+            samples = _look_round(grey, u, v, window)
             best = scores[v, u]
-            if number == 0:
-                best = _fit(grey, greys, turns, shifts, u, v, own[0], own[1], own[2], each)
+            if best == UNKNOWN:
+                own = np.float64(planes[v, u, 0]), np.float64(planes[v, u, 1]), np.float64(planes[v, u, 2])
+                best = _fit(greys, turns, shifts, u, v, own[0], own[1], own[2], window, samples, each)
             far = 1 + 4 * (number % 2)
             for k in range(7):
                 if k < 4:
@@ -113,7 +133,7 @@ def _improve(
                         b += tilt * rho * _chance(u, v, 16 * number + k + 8)
                 if rho < 0:
                     continue
-                score = _fit(grey, greys, turns, shifts, u, v, rho, a, b, each)
+                score = _fit(greys, turns, shifts, u, v, rho, a, b, window, samples, each)
                 if score > best + GAIN:
                     best = score
                     better[v, u, 0], better[v, u, 1], better[v, u, 2] = rho, a, b
@@ -122,8 +142,26 @@ def _improve(
 
 
 @njit(cache=True, fastmath=True)
+def _look_round(grey: NDArray[np.float32], u: int, v: int, window: NDArray[np.float64]) -> int:
+    """Write the samples round a pixel, and give how many: how far right and down, how bright, and how much each counts.
+
+    What is as bright as the middle is likely to lie on its surface; beside an edge it is not the wider thing that wins.
+    Source: Yoon and Kweon 2006, "Adaptive support-weight approach for correspondence search".
+    """
+    height, width = grey.shape
+    count = 0
+    for dv in range(-REACH, REACH + 1, STRIDE):
+        for du in range(-REACH, REACH + 1, STRIDE):
+            if 0 <= v + dv < height and 0 <= u + du < width:
+                bright = np.float64(grey[v + dv, u + du])
+                window[count, 0], window[count, 1], window[count, 2] = du, dv, bright - 0.5
+                window[count, 3] = np.exp(-abs(bright - grey[v, u]) / SHADE)
+                count += 1
+    return count
+
+
+@njit(cache=True, fastmath=True)
 def _fit(
-    grey: NDArray[np.float32],
     greys: NDArray[np.float32],
     turns: NDArray[np.float64],
     shifts: NDArray[np.float64],
@@ -132,47 +170,49 @@ def _fit(
     rho: float,
     a: float,
     b: float,
+    window: NDArray[np.float64],
+    samples: int,
     each: NDArray[np.float32],
 ) -> float:
     """How well the pictures agree on a plane: the mean correlation of the better half of the neighbours, -2 if none sees it."""
-    height, width = grey.shape
-    left, right = -min(REACH, u // STRIDE * STRIDE), min(REACH, (width - 1 - u) // STRIDE * STRIDE)
-    above, below = -min(REACH, v // STRIDE * STRIDE), min(REACH, (height - 1 - v) // STRIDE * STRIDE)
+    height, width = greys.shape[1:]
     seen = 0
+    x, y = u + 0.5, v + 0.5
     for k in range(len(greys)):
         # On a plane, where a pixel falls in the neighbour is a quotient of sums that grow evenly with du and dv.
-        T, s, x, y = turns[k], shifts[k], u + 0.5, v + 0.5
+        T, s = turns[k], shifts[k]
         p0, pu, pv = T[0, 0] * x + T[0, 1] * y + T[0, 2] + rho * s[0], T[0, 0] + a * s[0], T[0, 1] + b * s[0]
         q0, qu, qv = T[1, 0] * x + T[1, 1] * y + T[1, 2] + rho * s[1], T[1, 0] + a * s[1], T[1, 1] + b * s[1]
         w0, wu, wv = T[2, 0] * x + T[2, 1] * y + T[2, 2] + rho * s[2], T[2, 0] + a * s[2], T[2, 1] + b * s[2]
-        n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for dv in range(above, below + 1, STRIDE):
-            for du in range(left, right + 1, STRIDE):
-                w = w0 + wu * du + wv * dv
-                if w < 1e-9:
-                    continue
-                w = 1 / w
-                p, q = (p0 + pu * du + pv * dv) * w - 0.5, (q0 + qu * du + qv * dv) * w - 0.5
-                if not (0 <= p < width - 1 and 0 <= q < height - 1):
-                    continue
-                # Not below 0, and said so: no index is then checked for counting from the end.
-                i, j = np.uintp(p), np.uintp(q)
-                p, q = p - np.float64(i), q - np.float64(j)
-                upper, lower = greys[k, j], greys[k, j + np.uintp(1)]
-                top = upper[i] + p * (upper[i + np.uintp(1)] - upper[i])
-                bottom = lower[i] + p * (lower[i + np.uintp(1)] - lower[i])
-                there = top + q * (bottom - top) - 0.5
-                ours = grey[v + dv, u + du] - 0.5
-                n += 1
-                sx += ours
-                sy += there
-                sxx += ours * ours
-                syy += there * there
-                sxy += ours * there
+        n, total, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for m in range(samples):
+            du, dv = window[m, 0], window[m, 1]
+            w = w0 + wu * du + wv * dv
+            if w < 1e-9:
+                continue
+            w = 1 / w
+            p, q = (p0 + pu * du + pv * dv) * w - 0.5, (q0 + qu * du + qv * dv) * w - 0.5
+            if not (0 <= p < width - 1 and 0 <= q < height - 1):
+                continue
+            # Not below 0, and said so: no index is then checked for counting from the end.
+            i, j = np.uintp(p), np.uintp(q)
+            p, q = p - np.float64(i), q - np.float64(j)
+            upper, lower = greys[k, j], greys[k, j + np.uintp(1)]
+            top = upper[i] + p * (upper[i + np.uintp(1)] - upper[i])
+            bottom = lower[i] + p * (lower[i + np.uintp(1)] - lower[i])
+            there, ours, counts = top + q * (bottom - top) - 0.5, window[m, 2], window[m, 3]
+            n += 1
+            total += counts
+            sx += counts * ours
+            sy += counts * there
+            sxx += counts * ours * ours
+            syy += counts * there * there
+            sxy += counts * ours * there
         if n < 9:
             continue
-        var_x, var_y = max(sxx / n - (sx / n) ** 2, 0.0), max(syy / n - (sy / n) ** 2, 0.0)
-        score = (sxy / n - sx / n * (sy / n)) / (np.sqrt(var_x * var_y) + FLAT)
+        share = 1 / total
+        var_x, var_y = max(sxx * share - (sx * share) ** 2, 0.0), max(syy * share - (sy * share) ** 2, 0.0)
+        score = (sxy * share - sx * share * sy * share) / (np.sqrt(var_x * var_y) + FLAT)
         # Kept sorted, best first
         place = seen
         while place > 0 and each[place - 1] < score:
@@ -183,7 +223,7 @@ def _fit(
     if seen == 0:
         return -2.0
     keep = (seen + 1) // 2
-    total = 0.0
+    best = 0.0
     for rank in range(keep):
-        total += each[rank]
-    return total / keep
+        best += each[rank]
+    return best / keep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from keepworld.capture import CapturedFrame
@@ -12,6 +12,8 @@ from keepworld.errors import ExportError
 from keepworld.frames import Label
 from numpy.typing import NDArray
 
+Own = Literal["session", "sweep"]  # depth that needs no file: as it came with the frames, or found from their pictures
+OWN: tuple[Own, ...] = get_args(Own)
 FREE = np.float32(np.inf)  # depth of the sky: nothing stands in the way
 
 

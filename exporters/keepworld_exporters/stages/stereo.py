@@ -10,23 +10,25 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from keepworld.camera import Camera
 from keepworld.capture import CapturedFrame
+from keepworld.errors import ExportError
 from numpy.typing import NDArray
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
 from keepworld_exporters.stages.agree import agree
-from keepworld_exporters.stages.neighbours import choose_neighbours
+from keepworld_exporters.stages.neighbours import choose_neighbours, choose_views
 from keepworld_exporters.stages.polish import polish
 from keepworld_exporters.stages.predicted import Kind, PredictedDepth, aligned, resampled
-from keepworld_exporters.stages.sources import FREE, DepthMap, DepthSource, FoundDepth, SessionDepth, lasting_depth
+from keepworld_exporters.stages.sources import FREE, DepthMap, DepthSource, FoundDepth, Own, SessionDepth, lasting_depth
 from keepworld_exporters.stages.survey import Reach, survey
 from keepworld_exporters.stages.sweep import Picture, Swept, sweep
 
-SURVEY_WIDTH = 144  # pixels
+SURVEY_WIDTH, SWEEP_WIDTH = 144, 256  # pixels
 SWEEP_BASELINE, POLISH_BASELINE = 0.06, 0.2  # between cameras, shares of the typical depth
-SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 4, 8
+SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 5, 10
 PLANE_SHIFT = 0.75  # pixels a picture moves from one plane to the next
-MIN_PLANES, MAX_PLANES = 32, 160
+MIN_PLANES, MAX_PLANES = 32, 192
 MIN_AGREEMENT = 0.5
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
@@ -67,17 +69,24 @@ def find_reach(frames: Sequence[CapturedFrame]) -> Reach:
     return survey(lambda index: picture_of(frames[index], width=SURVEY_WIDTH), c2ws)
 
 
-def known_depth(frames: Sequence[CapturedFrame], predicted: Path | None, kind: Kind) -> DepthSource | None:
+def known_depth(frames: Sequence[CapturedFrame], predicted: Path | Own | None, kind: Kind) -> DepthSource | None:
     """Where the depth of frames is to be had: in predictions, with the frames, or nowhere yet (None).
 
     Args:
         frames: of the capture.
-        predicted: a folder or file of predictions, or None.
+        predicted: a folder or file of predictions; or from where else depth must come; or None for with the frames, if it did.
         kind: in what they may be off, as `predicted.aligned` says.
+
+    Raises:
+        ExportError: the session's is wanted, and it gave none.
     """
     own = any(frame.depth() is not None for frame in frames[:1])
-    if predicted is None:
+    if predicted == "session" and not own:
+        raise ExportError(f"{frames[0].folder} has no depth of its own; leave out --depth session to have it found")
+    if predicted is None or predicted == "session":
         return SessionDepth() if own else None
+    if predicted == "sweep":
+        return None
     source = PredictedDepth(predicted)
     if kind == "metric":
         return source
@@ -115,25 +124,29 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
         reach: of the world, from `find_reach`.
         on_view: called once a frame.
     """
-    c2ws = np.stack([frame.camera.c2w for frame in frames])
+    cameras = [frame.camera for frame in frames]
+    coarse = [picture_of(frame, width=SWEEP_WIDTH) for frame in frames]
     pictures = [picture_of(frame) for frame in frames]
     seen = []
     for index in range(len(frames)):
-        seen.append(_look(pictures, c2ws, index, reach))
+        seen.append(_look(cameras, coarse, pictures, index, reach))
         on_view()
     maps = {}
     for index, frame in enumerate(frames):
         witnesses = [
-            *choose_neighbours(c2ws, index, distance=SWEEP_BASELINE * reach.typical, count=WITNESSES // 2),
-            *choose_neighbours(c2ws, index, distance=POLISH_BASELINE * reach.typical, count=WITNESSES // 2),
+            other
+            for share in (SWEEP_BASELINE, POLISH_BASELINE)
+            for other in choose_views(cameras, index, depths=_depths(reach), parallax=share, count=WITNESSES // 2)
         ]
         others = [(seen[k].depth, pictures[k].viewmat, pictures[k].K) for k in sorted(set(witnesses))]
         mean, votes = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
         kept = votes >= MIN_VOTES
         depth = np.where(kept, mean, np.float32(0))
         # Of a frame that nothing could be compared with nothing is known: least of all that it is sky.
-        if frame.labels() is None and seen[index].swept.agreement.max() > UNCOMPARED:
-            depth[sky(pictures[index].grey, seen[index].swept.inverse, kept, _far(pictures[index], reach))] = FREE
+        compared = seen[index].swept.agreement > UNCOMPARED
+        if frame.labels() is None and compared.any():
+            far = _far(pictures[index], reach)
+            depth[sky(pictures[index].grey, seen[index].swept.inverse, compared, kept, far)] = FREE
         maps[frame.number] = DepthMap(depth=depth, confidence=np.minimum(votes / np.float32(SURE_VOTES), 1))
     return FoundDepth(maps)
 
@@ -153,39 +166,55 @@ def choose_sweep() -> Sweep:
 
 
 def sky(
-    grey: NDArray[np.float32], inverse: NDArray[np.float32], kept: NDArray[np.bool_], far: float
+    grey: NDArray[np.float32],
+    inverse: NDArray[np.float32],
+    compared: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    far: float,
 ) -> NDArray[np.bool_]:
     """Where the sky is, [H, W]: reached from the picture's top edge over pixels that are flat, or further than can be told.
 
     Args:
         grey: [H, W] brightness in [0, 1].
         inverse: [H, W] 1 / depth as it was found.
+        compared: [H, W] what of it other pictures show.
         kept: [H, W] where several views agree on a depth.
         far: 1 / depth below which nothing is told from the sky.
     """
     flat = maximum_filter(grey, 3) - minimum_filter(grey, 3) < FLAT_STEP
-    open_ = (inverse < far) | (flat & ~kept)
+    open_ = (compared & (inverse < far)) | (flat & ~kept)
     pieces, _ = label(open_)
     tops = np.unique(pieces[0])
     return np.isin(pieces, tops[tops > 0])
 
 
-def _look(pictures: Sequence[Picture], c2ws: NDArray[np.float64], index: int, reach: Reach) -> _Seen:
+def _look(
+    cameras: Sequence[Camera], coarse: Sequence[Picture], pictures: Sequence[Picture], index: int, reach: Reach
+) -> _Seen:
+    """The depth of one frame: swept in a small picture, polished in the whole one."""
     picture = pictures[index]
-    close = choose_neighbours(c2ws, index, distance=SWEEP_BASELINE * reach.typical, count=SWEEP_NEIGHBOURS)
+    close, wide = (
+        choose_views(cameras, index, depths=_depths(reach), parallax=share, count=count)
+        for share, count in ((SWEEP_BASELINE, SWEEP_NEIGHBOURS), (POLISH_BASELINE, POLISH_NEIGHBOURS))
+    )
     if not close:
         nothing = np.zeros(picture.grey.shape, np.float32)
         return _Seen(picture=picture, swept=Swept(inverse=nothing, agreement=nothing + UNCOMPARED), depth=nothing)
-    widest = np.linalg.norm(c2ws[close, :3, 3] - c2ws[index, :3, 3], axis=1).max()
-    planes = np.clip(picture.K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
+    widest = max(float(np.linalg.norm(cameras[k].centre - cameras[index].centre)) for k in close)
+    planes = np.clip(coarse[index].K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
     inverse_depths = np.linspace(0, 1 / reach.near, int(planes))
-    swept = choose_sweep()(picture, [pictures[k] for k in close], inverse_depths)
-    wide = choose_neighbours(c2ws, index, distance=POLISH_BASELINE * reach.typical, count=POLISH_NEIGHBOURS)
-    if wide:
-        swept = polish(picture, [pictures[k] for k in wide], swept, float(inverse_depths[1]))
+    swept = choose_sweep()(coarse[index], [coarse[k] for k in close], inverse_depths)
+    sizes = (coarse, pictures) if coarse[index].grey.shape != picture.grey.shape else (pictures,)
+    levels = [(size[index], [size[k] for k in wide or close]) for size in sizes]
+    swept = polish(levels, swept, float(inverse_depths[1]))
     sure = (swept.agreement > MIN_AGREEMENT) & (swept.inverse > _far(picture, reach))
     depth = np.where(sure, 1 / np.maximum(swept.inverse, np.float32(1e-9)), np.float32(0))
     return _Seen(picture=picture, swept=swept, depth=depth.astype(np.float32))
+
+
+def _depths(reach: Reach) -> tuple[float, ...]:
+    """At which depths things may be that are to be compared."""
+    return (max(0.6 * reach.typical, reach.near), reach.typical, 2 * reach.typical)
 
 
 def _far(picture: Picture, reach: Reach) -> float:

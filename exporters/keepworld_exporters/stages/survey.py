@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from keepworld.errors import ExportError
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from keepworld_exporters.stages.neighbours import choose_neighbours
 from keepworld_exporters.stages.sweep import Picture, matching_cost
@@ -17,6 +18,7 @@ NEAREST, FURTHEST = 0.04, 25.0  # in lengths of the way
 SAMPLES = 12
 SURE = 32  # a cost below which the pictures agree: correlation above 0.75
 CLEAR = 12  # by how much planes elsewhere have to be worse
+CALM = 6  # planes that a pixel and those round it may lie apart
 SHIFT = 1.5  # pixels between the pictures from which a depth is told from infinity
 
 
@@ -67,10 +69,12 @@ def survey(pictures: Callable[[int], Picture], c2ws: NDArray[np.float64]) -> Rea
         baseline = np.linalg.norm(centres[sorted(chosen)] - centres[index], axis=1).max()
         sure = (lowest < SURE) & (others > lowest + CLEAR) & (best > 0) & (best < PLANES - 1)
         sure &= reference.K[0, 0] * baseline * inverse[best] > SHIFT
+        # What matches by chance stands alone: its neighbours match elsewhere.
+        sure &= maximum_filter(best, 3) - minimum_filter(best, 3) <= CALM
         found.append(1 / inverse[best[sure]])
     depths = np.concatenate(found) if found else np.empty(0)
     if depths.size < 100:
         raise ExportError(
             "the capture has no depth, and its pictures show too little that can be compared; walk sideways, or slower"
         )
-    return Reach(near=0.75 * float(np.quantile(depths, 0.01)), typical=float(np.median(depths)))
+    return Reach(near=0.75 * float(np.quantile(depths, 0.02)), typical=float(np.median(depths)))

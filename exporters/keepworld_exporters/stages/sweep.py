@@ -104,6 +104,7 @@ def _plane_costs(
         warped = np.empty((height, width), np.float32)
         inside = np.empty((height, width), np.bool_)
         best = np.full((keep, height, width), np.float32(-2))
+        seen = np.zeros((height, width), np.int64)
         score = np.empty((height, width), np.float32)
         for k in range(count):
             _warp(greys[k], homographies[d, k], warped, inside)
@@ -113,16 +114,15 @@ def _plane_costs(
                     if not inside[v, u]:
                         continue
                     s = score[v, u]
+                    seen[v, u] += 1
                     for i in range(keep):
                         if s > best[i, v, u]:
                             s, best[i, v, u] = best[i, v, u], s
         for v in range(height):
             for u in range(width):
-                total, number = np.float32(0), 0
-                for i in range(keep):
-                    if best[i, v, u] > -1.5:
-                        total += best[i, v, u]
-                        number += 1
+                total, number = np.float32(0), (seen[v, u] + 1) // 2
+                for i in range(number):
+                    total += best[i, v, u]
                 cost[d, v, u] = UNSEEN if number == 0 else np.uint8(np.minimum(254.0, 127 * (1 - total / number)))
     return cost
 

@@ -76,7 +76,8 @@ def _plane_costs(grey: Tensor, greys: Tensor, H: Tensor) -> Tensor:
     warped = _bilinear(greys, x.clamp(0, width - 1.001), y.clamp(0, height - 1.001)) * before
     score = _correlation(grey - 0.5, warped - 0.5)
     best = torch.where(inside, score, -torch.inf).topk((H.shape[1] + 1) // 2, dim=1).values
-    counted = best > -1.5
+    half = (inside.sum(1, keepdim=True) + 1) // 2
+    counted = torch.arange(best.shape[1], device=best.device)[:, None, None] < half
     mean = torch.where(counted, best, 0).sum(1) / counted.sum(1).clamp(min=1)
     return torch.where(counted.any(1), (127 * (1 - mean)).clamp(max=254).int(), int(UNSEEN))
 
