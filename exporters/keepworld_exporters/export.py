@@ -35,7 +35,7 @@ from keepworld_exporters.survey import Surveyed, guess, look
 from keepworld_exporters.unfinished import Unfinished, capture_digest
 from keepworld_exporters.video import write_video
 
-MAX_FOUND = 100  # frames whose depth is found from their pictures: two seconds each
+MAX_FOUND = 80  # frames whose depth is found from their pictures: two seconds each
 _FIRST_LOOK = 3.0  # seconds, about, before anything is known
 
 
