@@ -16,17 +16,17 @@ def agree(
     viewmat: NDArray[np.float64],
     K: NDArray[np.float64],
     others: Sequence[tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]],
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
     """Average a depth map [H, W] with others (depth, viewmat, K) where they agree.
 
     Returns:
-        The mean depth [H, W], and how many of the others agree [H, W].
+        The mean depth [H, W], how many of the others agree [H, W], and how many know of anything there [H, W].
     """
-    total, votes = depth.astype(np.float64), np.zeros(depth.shape, np.uint8)
+    total, votes, asked = depth.astype(np.float64), np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
     c2w = np.asarray(np.linalg.inv(viewmat), np.float64)
     for other_depth, other_viewmat, other_K in others:
-        _compare(depth, c2w, K, other_depth, other_viewmat, other_K, viewmat, total, votes)
-    return (total / (votes + 1.0)).astype(np.float32), votes
+        _compare(depth, c2w, K, other_depth, other_viewmat, other_K, viewmat, total, votes, asked)
+    return (total / (votes + 1.0)).astype(np.float32), votes, asked
 
 
 @njit(cache=True, parallel=True)
@@ -40,6 +40,7 @@ def _compare(
     viewmat: NDArray[np.float64],
     total: NDArray[np.float64],
     votes: NDArray[np.uint8],
+    asked: NDArray[np.uint8],
 ) -> None:
     height, width = depth.shape
     across = other_viewmat @ c2w
@@ -69,7 +70,10 @@ def _compare(
             if i < 0 or j < 0 or i >= other.shape[1] or j >= other.shape[0]:
                 continue
             e = np.float64(other[j, i])
-            if e <= 0 or e == np.inf or abs(e - z) > TOLERANCE * z:
+            if e <= 0 or e == np.inf:
+                continue
+            asked[v, u] += np.uint8(1)
+            if abs(e - z) > TOLERANCE * z:
                 continue
             # The other's depth, carried along our ray as far as it differs: what it says our depth is.
             x, y = (p - other_K[0, 2]) / other_K[0, 0] * e, (q - other_K[1, 2]) / other_K[1, 1] * e

@@ -29,7 +29,10 @@ SWEEP_BASELINE, POLISH_BASELINE = 0.06, 0.2  # between cameras, shares of the ty
 SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 5, 10
 PLANE_SHIFT = 0.75  # pixels a picture moves from one plane to the next
 MIN_PLANES, MAX_PLANES = 32, 192
-MIN_AGREEMENT, SURE_AGREEMENT = 0.5, 0.75  # of the pictures: to count at all, and for one other view to be enough
+MIN_AGREEMENT, SURE_AGREEMENT = (
+    0.5,
+    0.75,
+)  # of the pictures: to count at all, and for the only other view that knows the place to be enough
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
 GLIMPSES, GLIMPSE_WIDTH, GLIMPSE_AGREEMENT = 8, 256, 0.8  # frames looked at to tell a scale
@@ -139,9 +142,9 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
             for other in choose_views(cameras, index, depths=_depths(reach), parallax=share, count=WITNESSES // 2)
         ]
         others = [(seen[k].depth, pictures[k].viewmat, pictures[k].K) for k in sorted(set(witnesses))]
-        mean, votes = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
+        mean, votes, asked = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
         alike = seen[index].swept.agreement
-        kept = (votes >= MIN_VOTES) | ((votes == 1) & (alike > SURE_AGREEMENT))
+        kept = (votes >= MIN_VOTES) | ((votes == 1) & (asked == 1) & (alike > SURE_AGREEMENT))
         depth = np.where(kept, mean, np.float32(0))
         # Of a frame that nothing could be compared with nothing is known: least of all that it is sky.
         compared = seen[index].swept.agreement > UNCOMPARED

@@ -46,7 +46,7 @@ def hybrid_depth(
     for index, frame in enumerate(frames):
         near = choose_neighbours(c2ws, index, distance=BASELINE * typical, count=WITNESSES)
         others = [(drawn[k], cameras[k].viewmat, cameras[k].K) for k in near]
-        mean, votes = agree(drawn[index], cameras[index].viewmat, cameras[index].K, others)
+        mean, votes, _ = agree(drawn[index], cameras[index].viewmat, cameras[index].K, others)
         known = source.of(frame)
         use = (known.depth == 0) & (votes >= MIN_VOTES)
         confidence = np.ones(use.shape, np.float32) if known.confidence is None else known.confidence
