@@ -17,6 +17,7 @@ from keepworld_exporters.formats import ply
 from keepworld_exporters.formats.checks import checked_splats
 from keepworld_exporters.formats.harmonics import BANDS, SH_C0
 from keepworld_exporters.formats.palettes import morton_order
+from keepworld_exporters.formats.splat_ply import ANTIALIASED
 from keepworld_exporters.scene import Splats
 
 CHUNK = 256
@@ -55,7 +56,7 @@ def encode(splats: Splats, comments: Sequence[str] = ()) -> bytes:
         steps = np.clip(np.trunc((splats.shN[order] / 8 + 0.5) * 256), 0, 255).astype(np.uint8)
         flat = np.ascontiguousarray(steps.transpose(0, 2, 1)).reshape(count, 3 * bands)
         elements.append(("sh", flat.view([(f"f_rest_{k}", "u1") for k in range(3 * bands)]).reshape(count)))
-    return ply.encode_elements(elements, comments)
+    return ply.encode_elements(elements, [ANTIALIASED, *comments] if splats.antialiased else comments)
 
 
 def decode(data: bytes) -> Splats:
@@ -86,6 +87,7 @@ def decode(data: bytes) -> Splats:
             opacities=shown[:, 3],
             sh0=(_between(rows[:, 12:18], shown[:, :3]) - 0.5) / SH_C0,
             shN=_harmonics(tables.get("sh"), count),
+            antialiased=ANTIALIASED in header.comments,
         )
 
 

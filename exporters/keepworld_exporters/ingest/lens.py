@@ -152,6 +152,9 @@ class Lens:
                 cy=self.cy * height / self.height, width=width, height=height,
             )  # fmt: skip
 
+        # A straight lens's picture that is only made smaller is not shifted by parts of a pixel as well: that would blur it.
+        if self.is_straight and self._covers(straight(1.0)):
+            return straight(1.0)
         if not self._covers(straight(high)):
             raise ValueError(f"the lens bends so that nothing is left of the picture: {self}")
         while high / low > 1.0005:

@@ -202,7 +202,7 @@ def test_a_ply_of_another_order_and_degree_is_read(tmp_path):
     np.testing.assert_allclose(back.shN, splats.shN, atol=1e-6)
 
 
-@pytest.mark.parametrize("module", [splat_ply, spz, splat_glb, sog, splat_usd])
+@pytest.mark.parametrize("module", [splat_ply, compressed_ply, spz, splat_glb, sog, splat_usd])
 def test_antialiased_training_is_told(module):
     splats = replace(some_splats(), antialiased=True)
     assert module.decode(module.encode(splats)).antialiased

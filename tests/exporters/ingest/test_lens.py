@@ -87,6 +87,16 @@ def test_a_picture_made_smaller_is_averaged():
     assert np.abs(made.astype(int) - 127).max() <= 2
 
 
+def test_a_straight_picture_of_half_the_size_has_the_means_of_four_pixels_each(rng):
+    """And nothing is shifted between pixels, which would blur it: the lens is the same, in larger pixels."""
+    image = rng.integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    lens = Lens(fx=140.0, fy=138.0, cx=82.3, cy=57.1, width=160, height=120)
+    way = resampling(lens, 80, 60)
+    means = image.reshape(60, 2, 80, 2, 3).mean((1, 3))
+    assert np.abs(way.picture(image) - means).max() <= 0.5 + 1e-6
+    assert (way.lens.fx, way.lens.fy, way.lens.cx, way.lens.cy) == (70.0, 69.0, 41.15, 28.55)
+
+
 def test_labels_are_never_mixed():
     lens = colmap_lens("SIMPLE_RADIAL", *SIZE, CAMERAS["SIMPLE_RADIAL"])
     labels = np.random.default_rng(0).choice([0, 7], (480, 640)).astype(np.uint8)
