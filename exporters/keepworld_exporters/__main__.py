@@ -139,7 +139,7 @@ def _summary(content: dict[str, object], report: Path | None) -> dict[str, objec
     """What `--json` prints: the report's content without the figures of every single view."""
     files = content["files"]
     assert isinstance(files, dict)
-    kept = ("metrics", "expected", "seconds", "processor_s", "peak_bytes", "coarser", "resumed", "holes")
+    kept = ("metrics", "expected", "seconds", "processor_s", "peak_bytes", "pace", "coarser", "resumed", "holes")
     short = {name: {key: value for key, value in entry.items() if key != "heldout"} for name, entry in files.items()}
     return {
         "psnr": content["psnr"],

@@ -78,9 +78,10 @@ def parser_of_exports() -> argparse.ArgumentParser:
     parser.add_argument(
         "--holdout",
         type=_holdout,
-        default=8,
-        metavar="N",
-        help="keep every N-th frame for measuring; 0: none (default: 8)",
+        default=(8, None),
+        metavar="N[:FIRST]",
+        help="keep every N-th frame for measuring, from one in the middle of the first N or from frame FIRST; 0: none "
+        "(default: 8; published figures of photos are 8:0)",
     )
     parser.add_argument(
         "--preset",
@@ -174,7 +175,16 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="how long splats are trained, instead of as the preset has it: 3dgs-7k for 7000 steps, 3dgs-30k for 30000",
     )
     training.add_argument(
-        "--minutes", type=_length, metavar="N", help="end after so long, paced for it (default: as the preset takes)"
+        "--minutes", type=_length, metavar="N", help="train for so long, paced for it (default: the preset's steps)"
+    )
+    training.add_argument(
+        "--steps", type=_count, metavar="N", help="train for so many steps, a frame each (default: the preset's)"
+    )
+    training.add_argument(
+        "--max-splats",
+        type=_splats,
+        metavar="N",
+        help="how many there may be (default: the preset's, by the frames' size)",
     )
     training.add_argument(
         "--target-psnr", type=_length, metavar="DB", help="end when the frames are shown so well, in decibels"
@@ -242,7 +252,8 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
         "hulls": arguments.hulls,
     }  # fmt: skip
     return Plan(
-        files=tuple(files), report=report, holdout=arguments.holdout, voxel=arguments.voxel,
+        files=tuple(files), report=report, holdout=arguments.holdout[0],
+        holdout_first=arguments.holdout[1], voxel=arguments.voxel,
         max_depth=arguments.max_depth, truth=arguments.truth, depth=arguments.depth, depth_kind=arguments.depth_kind,
         preset=arguments.preset, training=_training(arguments),
         budget=Budget(**{name: value for name, value in chosen.items() if value is not None}),
@@ -289,13 +300,14 @@ def _training(arguments: argparse.Namespace) -> Training:
         UsageError: there will be none, or the picture to watch is none.
     """
     asked = Training(
-        budget=arguments.training, minutes=arguments.minutes, target_psnr=arguments.target_psnr, exposure=arguments.exposure,
+        budget=arguments.training, steps=arguments.steps, minutes=arguments.minutes, cap=arguments.max_splats,
+        target_psnr=arguments.target_psnr, exposure=arguments.exposure,
         refine_poses=arguments.refine_poses, watch=arguments.watch,
     )  # fmt: skip
     if asked != Training() and arguments.preset == PREVIEW and asked.budget is None:
         raise UsageError(
-            "--minutes, --target-psnr, --exposure, --refine-poses and --watch are of training; add --preset standard or "
-            "final, or --training"
+            "--minutes, --steps, --max-splats, --target-psnr, --exposure, --refine-poses and --watch are of training; "
+            "add --preset standard or final, or --training"
         )
     if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")
@@ -339,10 +351,19 @@ def _length(text: str) -> float:
     return value
 
 
-def _holdout(text: str) -> int:
+def _holdout(text: str) -> tuple[int, int | None]:
+    """N, or N:FIRST."""
+    every, colon, first = text.partition(":")
+    value, start = int(every), int(first) if colon else None
+    if value < 0 or value == 1 or (start is not None and not 0 <= start < value):
+        raise argparse.ArgumentTypeError(f"must be 0 or at least 2, or N:FIRST with FIRST below N, got {text}")
+    return value, start
+
+
+def _splats(text: str) -> int:
     value = int(text)
-    if value < 0 or value == 1:
-        raise argparse.ArgumentTypeError(f"must be 0 or at least 2, got {text}")
+    if not 1 <= value <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"must be from 1 to 10000000, got {text}")
     return value
 
 

@@ -1,7 +1,8 @@
 """What an export will take, before it starts: memory and time, stage by stage; and how to make it fit.
 
-The coefficients are from single runs on two cores of a busy virtual Xeon and err on the side of too much; `report.json`
-holds what an export expected and what it came to.
+What will be done is counted: frames read, cells, triangles, texels, splats and pixels drawn. What each of these costs was
+measured on a virtual Xeon core (`pace.REFERENCE_S`); a little work done before an export tells how much faster or slower this
+machine is. `report.json` holds what an export expected and what it came to.
 """
 
 from __future__ import annotations
@@ -9,20 +10,27 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from keepworld.errors import ExportError
 
+from keepworld_exporters.heldout import MAX_HELDOUT
 from keepworld_exporters.memory import available
 from keepworld_exporters.plan import Plan
 from keepworld_exporters.progress import told_s
 from keepworld_exporters.stages.tsdf import BLOCK_BYTES
 from keepworld_exporters.survey import Surveyed
 from keepworld_exporters.train.settings import Settings
+from keepworld_exporters.train.shots import KEPT_BYTES
 
 SPARE = 0.9  # of the memory that is free may be planned for
 COARSER = 1.2  # how much larger cells are tried next
 TRIES = 12
 MIN_POINTS = 50_000
+SPLAT_BYTES = 270  # as a scene, and once more as a file's numbers
+FACES_A_BLOCK = 55  # triangles that a block of the distance field gives
+_START_SHARE = 0.8  # of a training's splats, at its start
+_TRAINING_SHARED = 0.67
 _MB = 1e6
 
 
@@ -45,63 +53,113 @@ class Estimate:
         return f"about {told_s(self.seconds)} and {self.peak_bytes / 1e9:.1f} GB of memory"
 
 
+class Cost(NamedTuple):
+    """Of a stage: seconds of a processor, bytes that are free again after it, and the share that threads divide among them."""
+
+    work_s: float
+    bytes: float = 0.0
+    shared: float = 0.1
+
+
 def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bool) -> Estimate:
     """Say what a plan will take for a capture of which so much was seen."""
-    parts, amounts = plan.parts, plan.amounts()
-    per_frame = seen.megapixels / max(1, seen.frames)
-    mp, solid = seen.megapixels, seen.megapixels * seen.lasting
-    points = min(plan.budget.points, 1.3e5 * seen.megapixels**0.5)
-    raw_faces = 55.0 * sum(seen.blocks)
-    faces = min(amounts.faces, raw_faces)
-    texels = 0.5 * amounts.texture**2
-    splats = 1.1 * points
-    runs: dict[str, tuple[float, float]] = {"read": (3 + 0.12 * 12 * per_frame / 0.147, 0)}
-    if blind:
-        runs["depth"] = (20 * mp, 60 * _MB + 16e6 * mp)
-    if parts & {"points", "splats"}:
-        runs["points"] = (0.45 * mp, 400 * min(8 * plan.budget.points, 0.5e6 * solid))
+    costs = stage_costs(plan, seen, frames=frames, heldout=heldout, blind=blind)
+    cores = os.cpu_count() or 1
+    work = {name: seen.pace * cost.work_s for name, cost in costs.items()}
+    parts, mp = plan.parts, seen.megapixels
+    points, splats = _points(plan, seen), _splats(plan, seen)
+    kept = 40 * points * bool(parts & {"points", "splats"}) + SPLAT_BYTES * splats * ("splats" in parts)
     if plan.wants_mesh:
-        surface = (0.33 * mp * (2 * (1 + seen.rings) + 1) + 9e-6 * raw_faces, max(seen.blocks) * BLOCK_BYTES * 1.6)
-        runs["mesh"] = (surface[0], surface[1] + 330 * raw_faces)
-        if amounts.texture:
-            runs["texture"] = (2 + 8e-6 * faces + 2.4e-8 * texels * seen.frames + 0.2 * mp, 220 * texels + 400 * faces)
-        if amounts.normal_map:
-            runs["relief"] = (1.2e-5 * texels, 260 * texels + 150 * raw_faces)
-        if any(part.startswith("lod") for part in parts):
-            runs["levels"] = (1.4e-5 * texels + 1.5e-5 * faces, 200 * texels + 500 * faces)
-        if "collider" in parts:
-            runs["collider"] = (1 + 5e-6 * faces, 300 * faces)
-        if "hulls" in parts:
-            runs["hulls"] = (60, 300 * _MB)
-    if "splats" in parts:
-        runs["splats"] = (0.3 * mp, 300 * splats)
-        if plan.trained_as is None:
-            runs["colours"] = (56 * (0.02 + 0.8 * per_frame + 1.5e-7 * splats), 600 * splats)
-        else:
-            runs[plan.trained_as] = _training(plan.training.settings(plan.trained_as), mp, per_frame)
-    written = sum({"splats": 2.2e-6 * splats, "points": 3e-7 * points}.get(part, 3e-6 * faces) for part in parts)
-    runs["write"] = (0.3 + written + 7e-7 * texels, 300 * splats + 200 * faces + 12 * texels)
-    if "video" in parts:
-        runs["film"] = (frames * 0.12 * per_frame, 150 * _MB)
-    compared = min(24, heldout)
-    drawn = sum({"splats": 0.1 + 1.5 * per_frame, "mesh": 0.05 + 2.2 * per_frame}.get(part, 0) for part in parts)
-    runs["measure"] = (1 + compared * drawn + (25 if plan.truth else 0), (1200 * _MB if plan.truth else 100 * _MB))
-    if plan.report is not None:
-        runs["pictures"] = (4 + 1.5 * len(parts) + 14, 200 * _MB)
-    held = 260 * _MB + 270 * splats * ("splats" in parts) + 40 * points + (90 * raw_faces if plan.wants_mesh else 0)
-    cores = min(2.0, os.cpu_count() or 1)
+        kept += (
+            150 * min(plan.amounts().faces, _raw_faces(seen)) + 20 * _raw_faces(seen) + 3 * plan.amounts().texture ** 2
+        )
+    found = 8e6 * mp if blind else 0.0
     return Estimate(
-        processor_s={name: seconds for name, (seconds, _) in runs.items()},
-        seconds=sum(seconds for seconds, _ in runs.values()) / (0.5 + 0.5 * cores),
-        peak_bytes=round(held + max(size for _, size in runs.values())),
+        processor_s=work,
+        seconds=sum(work[name] * (1 - cost.shared * (1 - 1 / cores)) for name, cost in costs.items()),
+        peak_bytes=round(seen.resident + found + kept + max(cost.bytes for cost in costs.values())),
     )
 
 
-def _training(settings: Settings, mp: float, per_frame: float) -> tuple[float, float]:
-    """Seconds of a processor, and bytes; megapixels of all frames, and of one."""
-    step_s = 0.016 + 3.6e-8 * settings.cap + (0.24 + 9e-7 * settings.cap) * per_frame
-    seconds = math.inf if settings.iterations is None else settings.iterations * step_s
-    return min(seconds, settings.budget_s or math.inf), 25e6 * mp + 3000 * settings.cap
+def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bool) -> dict[str, Cost]:
+    """What each stage costs, in the order they come."""
+    parts, amounts = plan.parts, plan.amounts()
+    per_frame = seen.megapixels / max(1, seen.frames)
+    mp, cells = seen.megapixels, seen.points
+    points, splats, raw_faces = _points(plan, seen), _splats(plan, seen), _raw_faces(seen)
+    faces = min(amounts.faces, raw_faces)
+    texels = 0.5 * amounts.texture**2  # those that show something
+    costs = {"read": Cost(2.5 if plan.truth else 0.1)}
+    if blind:
+        costs["depth"] = Cost(20 * mp, 50 * _MB + 4e9 * per_frame + 24e6 * mp, shared=0.8)
+    if parts & {"points", "splats"}:
+        # Too many points are too many twice: once to see by how much, once to see how their number falls with the cells' size.
+        times = 1 if cells <= plan.budget.points else 3
+        costs["points"] = Cost(times * 0.165 * mp, 320 * min(cells, 8 * plan.budget.points))
+    if plan.wants_mesh:
+        most = max(seen.blocks)
+        costs["mesh"] = Cost(
+            0.185 * mp * (2 * (1 + seen.rings) + 1) + 4.5e-6 * raw_faces,
+            max(1.6 * BLOCK_BYTES * most, 330 * FACES_A_BLOCK * most),
+        )
+        if amounts.texture:
+            costs["texture"] = Cost(
+                1 + 8e-6 * faces + 1.6e-8 * texels * seen.frames + 0.1 * mp, 220 * texels + 400 * faces
+            )
+        if amounts.normal_map:
+            costs["relief"] = Cost(1.2e-5 * texels, 260 * texels + 150 * raw_faces)
+        if any(part.startswith("lod") for part in parts):
+            costs["levels"] = Cost(4e-6 * texels + 1.2e-5 * faces, 330 * texels + 200 * faces)
+        if "collider" in parts:
+            costs["collider"] = Cost(0.3 + 1e-6 * faces, 300 * faces)
+        if "hulls" in parts:
+            costs["hulls"] = Cost(60, 300 * _MB)
+    if "splats" in parts:
+        costs["splats"] = Cost(0.085 * mp, 300 * splats)
+        if plan.trained_as is None:
+            # 28 frames, twice.
+            costs["colours"] = Cost(56 * (0.02 + 0.8 * per_frame + 1.5e-7 * splats), 300 * splats, shared=0.57)
+        else:
+            costs[plan.trained_as] = _training(plan.training.settings(plan.trained_as, mp), seen)
+    written = sum({"splats": 5e-7 * splats, "points": 2e-7 * points}.get(part, 5e-7 * faces) for part in parts)
+    costs["write"] = Cost(0.1 + written + 2e-7 * texels, 300 * splats + 200 * faces + 12 * texels)
+    if "video" in parts:
+        costs["film"] = Cost(0.0435 * frames * per_frame, 30 * _MB + 100 * _MB * per_frame)
+    drawn = sum({"splats": 0.05 + 0.7 * per_frame, "mesh": 1.5 * per_frame}.get(part, 0) for part in parts)
+    compared = min(MAX_HELDOUT, heldout)
+    costs["measure"] = Cost(0.5 + compared * drawn + (3 if plan.truth else 0), (400 if plan.truth else 30) * _MB)
+    if plan.report is not None:
+        costs["pictures"] = Cost(18 + 1.5 * len(parts), 60 * _MB)
+    return costs
+
+
+def _training(settings: Settings, seen: Surveyed) -> Cost:
+    """A training's cost: a step is a frame drawn and followed back, and all that is seen of the splats changed."""
+    most = min(settings.cap, _START_SHARE * settings.cap + seen.points)
+    per_frame = seen.megapixels / max(1, seen.frames)
+    step = 0.003 + 9e-7 * 0.9 * most + 0.36 * per_frame
+    work = math.inf if settings.iterations is None else settings.iterations * step
+    if settings.budget_s is not None:
+        # Threads that share 0.67 of the work take more of a processor than of the time.
+        cores = os.cpu_count() or 1
+        work = min(work, settings.budget_s / (seen.pace * (1 - _TRAINING_SHARED * (1 - 1 / cores))))
+    pictures = 4e6 * seen.megapixels + 1.5 * min(KEPT_BYTES, 40e6 * seen.megapixels)
+    return Cost(work, 100 * _MB + pictures + 1300 * most, shared=_TRAINING_SHARED)
+
+
+def _raw_faces(seen: Surveyed) -> float:
+    return FACES_A_BLOCK * sum(seen.blocks)
+
+
+def _points(plan: Plan, seen: Surveyed) -> float:
+    return min(plan.budget.points, seen.points)
+
+
+def _splats(plan: Plan, seen: Surveyed) -> float:
+    """A sky's among them."""
+    if plan.trained_as is None:
+        return 1.05 * _points(plan, seen)
+    return 1.05 * plan.training.settings(plan.trained_as, seen.megapixels).cap
 
 
 def room(plan: Plan) -> int:

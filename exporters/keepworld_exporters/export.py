@@ -31,7 +31,7 @@ from keepworld_exporters.stages.select import Selection, cover, select
 from keepworld_exporters.stages.sources import DepthSource
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 from keepworld_exporters.stages.survey import Reach
-from keepworld_exporters.survey import Surveyed, guess, look
+from keepworld_exporters.survey import NOTHING, Surveyed, guess, look
 from keepworld_exporters.unfinished import Unfinished, capture_digest
 from keepworld_exporters.video import write_video
 
@@ -66,7 +66,7 @@ def begin(capture: Capture, plan: Plan) -> Start:
     source = known_depth(capture.frames, plan.depth, plan.depth_kind)
     if plan.parts <= {"video"}:
         selection = Selection(used=(), heldout=())
-        seen = Surveyed(resolution=choose_resolution(1.0, 1.0), rings=0, blocks=(), lasting=0, megapixels=0, frames=0)
+        seen = NOTHING
         expected = fitting(plan, seen, frames=len(capture), heldout=0, blind=False)[2]
         return Start(
             plan=plan, selection=selection, source=None, reach=None, seen=seen, coarser=1.0, expected=expected,
@@ -77,7 +77,7 @@ def begin(capture: Capture, plan: Plan) -> Start:
     # Further away than most of what is seen, depth from pictures is too rough for a mesh.
     max_depth = plan.max_depth or (reach.typical if reach else None)
     resolution = choose_resolution(focal, typical, voxel=plan.voxel, max_depth=max_depth)
-    selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical)
+    selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical, first=plan.holdout_first)
     if reach:
         selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
     if source is not None and selection.used[0].labels() is None:
@@ -272,6 +272,7 @@ def _content(
         "peak_bytes": dict(clock.peak_bytes),
         "expected": asdict(start.expected),
         "coarser": round(start.coarser, 3),
+        "pace": round(start.seen.pace, 3),
         "rings": start.seen.rings,
         "resumed": unfinished.resumed,
         "manifest": about,

@@ -21,7 +21,7 @@ from keepworld_exporters.stages.depth import View, load_view
 from keepworld_exporters.stages.holes import Holes
 from keepworld_exporters.stages.layout import lay_out
 from keepworld_exporters.stages.paint import vertex_normals
-from keepworld_exporters.stages.points import Cloud, gather_points
+from keepworld_exporters.stages.points import FINER, Cloud, gather_points
 from keepworld_exporters.stages.relief import normal_map
 from keepworld_exporters.stages.select import evenly
 from keepworld_exporters.stages.sky import sky_shell
@@ -112,7 +112,7 @@ class Maker:
 
     def _cloud(self) -> Cloud:
         with self._clock.stage("points", len(self._used)) as step:
-            finest = self._seen.resolution.voxel / 1.5
+            finest = self._seen.resolution.voxel / FINER
 
             def make() -> Cloud:
                 return gather_points(self._views, finest, max_points=self._plan.budget.points, on_view=step)
@@ -177,7 +177,7 @@ class Maker:
             with self._clock.stage("colours", FIT_ROUNDS * len(chosen)) as step:
                 targets = [partial(_target, frame, self._source) for frame in chosen]
                 return fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
-        settings = self._plan.training.settings(training)
+        settings = self._plan.training.settings(training, self._seen.megapixels)
         with self._clock.stage(training, settings.iterations or 1) as step:
             return train_splats(
                 cloud, shell, self._views(), settings,

@@ -63,6 +63,7 @@ class Plan:
         files: where to; each name says what: see `keepworld_exporters.outputs`.
         report: folder for report.html and report.json, or None.
         holdout: every so many-th frame is kept for measuring; 0 for none.
+        holdout_first: the first of them; None for one in the middle of the first so many.
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
         depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says; "session" for the session's
@@ -82,6 +83,7 @@ class Plan:
     files: tuple[Path, ...]
     report: Path | None = None
     holdout: int = 8
+    holdout_first: int | None = None
     voxel: float | None = None
     max_depth: float | None = None
     truth: Path | None = None

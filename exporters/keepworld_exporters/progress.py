@@ -51,6 +51,7 @@ class Clock:
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[], None]]:
         """Time a stage; what comes back is to be called after each of its `steps`."""
         began, worked, count = time.monotonic(), time.process_time(), 0
+        memory.give_back()
         memory.forget_peak()
         self._report(name, 0.0, always=True)
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from keepworld.capture import CapturedFrame
 
+from keepworld_exporters import memory
+from keepworld_exporters.pace import pace
 from keepworld_exporters.stages.depth import Resolution, View, load_view
 from keepworld_exporters.stages.fuse import STEP, rings_of
+from keepworld_exporters.stages.points import FINER, count_points
 from keepworld_exporters.stages.select import evenly
 from keepworld_exporters.stages.sources import DepthSource
 from keepworld_exporters.stages.tsdf import SIDE, blocks_needed
@@ -19,6 +22,7 @@ LOOKS = 12  # frames that are looked at
 MAX_RINGS = 5
 BUDGET_BYTES = 2 * 2**30  # of a distance field
 CELL_PIXELS, LAYERS = 1.5, 3  # a cell in pixels, about, and how many blocks deep a surface is
+PROGRAM_BYTES = 250_000_000  # about what the program itself holds
 FAR = 0.995  # of what is seen is to lie within the mesh, with its rings
 
 
@@ -33,6 +37,9 @@ class Surveyed:
         lasting: the share of the pixels that shows the lasting world.
         megapixels: of all the frames that are to be used.
         frames: how many these are.
+        points: about how many a cloud in the finest cells would have.
+        resident: bytes that the program holds already, its libraries and compiled code above all.
+        pace: of this machine, as `pace.pace` says.
     """
 
     resolution: Resolution
@@ -41,6 +48,14 @@ class Surveyed:
     lasting: float
     megapixels: float
     frames: int
+    points: int
+    resident: int = PROGRAM_BYTES
+    pace: float = 1.0
+
+
+NOTHING = Surveyed(
+    resolution=Resolution(voxel=1.0, max_depth=1.0), rings=0, blocks=(), lasting=0.0, megapixels=0.0, frames=0, points=0
+)  # of an export that uses no frames
 
 
 def look(
@@ -64,6 +79,9 @@ def look(
         lasting=float(np.mean([np.isfinite(view.depth).mean() for view in views])),
         megapixels=len(frames) * camera.width * camera.height / 1e6,
         frames=len(frames),
+        points=_points(views, resolution.voxel / FINER, len(frames)),
+        resident=memory.resident() or PROGRAM_BYTES,
+        pace=pace(),
     )
 
 
@@ -79,6 +97,9 @@ def guess(frames: Sequence[CapturedFrame], resolution: Resolution) -> Surveyed:
         lasting=1.0,
         megapixels=len(frames) * pixels / 1e6,
         frames=len(frames),
+        points=round(pixels * math.sqrt(len(frames))),
+        resident=memory.resident() or PROGRAM_BYTES,
+        pace=pace(),
     )
 
 
@@ -91,3 +112,12 @@ def _blocks(views: Sequence[View], nearest: float, resolution: Resolution, frame
     half = max(1, blocks_needed(near[::2], resolution, budget_bytes=BUDGET_BYTES))
     slope = min(1.0, math.log2(max(1.0, whole / half)))
     return round(whole * (frames / len(views)) ** slope)
+
+
+def _points(views: Sequence[View], voxel: float, frames: int) -> int:
+    """How many points all frames will make, likewise; the number grows the more slowly, the more frames there are."""
+    whole = count_points(views, voxel)
+    if frames <= len(views):
+        return whole
+    slope = math.log2(max(1.0, whole / max(1, count_points(views[::2], voxel))))
+    return round(whole * (frames / len(views)) ** (slope / 2))

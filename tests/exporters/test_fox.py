@@ -5,8 +5,9 @@ import pytest
 from keepworld_exporters.rasterize.cpu import CpuRasterizer, render_splats
 from keepworld_exporters.train.loss import compare, photo
 from keepworld_exporters.train.settings import Settings
+from keepworld_exporters.train.shots import Shot
 from keepworld_exporters.train.start import splats_from_points
-from keepworld_exporters.train.trainer import Shot, train
+from keepworld_exporters.train.trainer import train
 
 from tests.exporters import fox
 

@@ -26,8 +26,10 @@ from keepworld_exporters.placement import Placement
 from keepworld_exporters.plan import Budget, Plan
 from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.scene import Mesh
+from keepworld_exporters.stages.depth import load_view
 from keepworld_exporters.stages.fuse import Surface
 from keepworld_exporters.stages.holes import Holes
+from keepworld_exporters.stages.points import FINER, count_points
 from keepworld_exporters.train.settings import BUDGETS, Training
 from keepworld_exporters.unfinished import Unfinished
 
@@ -124,11 +126,38 @@ def test_a_larger_walk_is_expected_to_take_more(meadow, tmp_path):
     seen = begin(Capture(meadow), plan).seen
     size = {"frames": 13, "heldout": 2, "blind": False}
     small = estimate(plan, seen, **size)
-    large = estimate(plan, replace(seen, frames=100 * seen.frames, megapixels=100 * seen.megapixels), **size)
+    wider = replace(seen, blocks=(100 * seen.blocks[0],), points=100 * seen.points)
+    large = estimate(plan, replace(wider, frames=100 * seen.frames, megapixels=100 * seen.megapixels), **size)
     finer = estimate(replace(plan, budget=Budget(texture=4096)), seen, **size)
     assert large.seconds > 2 * small.seconds and large.peak_bytes > small.peak_bytes
     assert finer.seconds > small.seconds and finer.peak_bytes > small.peak_bytes
     assert list(small.processor_s) == ["read", "points", "mesh", "texture", "splats", "colours", "write", "measure"]
+
+
+def test_a_machine_half_as_fast_is_expected_to_take_twice_as_long(meadow, tmp_path):
+    plan = plan_for(tmp_path, preset="standard")
+    seen = begin(Capture(meadow), plan).seen
+    size = {"frames": 13, "heldout": 2, "blind": False}
+    once, twice = (estimate(plan, replace(seen, pace=pace), **size) for pace in (1.0, 2.0))
+    assert twice.seconds == pytest.approx(2 * once.seconds) and twice.peak_bytes == once.peak_bytes
+    minute = estimate(replace(plan, training=Training(minutes=1)), replace(seen, pace=2.0), **size)
+    fewer = estimate(replace(plan, training=Training(steps=300)), replace(seen, pace=2.0), **size)
+    rest = {name: value for name, value in twice.processor_s.items() if name != "standard"}
+    assert {name: value for name, value in minute.processor_s.items() if name != "standard"} == rest
+    assert minute.seconds - sum(rest.values()) == pytest.approx(60, abs=0.06 * sum(rest.values()) + 1)
+    assert fewer.processor_s["standard"] == pytest.approx(twice.processor_s["standard"] / 10)
+
+
+def test_the_number_of_points_is_foreseen(meadow, tmp_path):
+    start = begin(Capture(meadow), plan_for(tmp_path, holdout=0))
+    views = [load_view(frame, start.source) for frame in start.selection.used]
+    assert start.seen.points == pytest.approx(count_points(views, start.seen.resolution.voxel / FINER), rel=0.25)
+
+
+def test_the_memory_that_an_export_takes_is_about_what_it_said(meadow, tmp_path):
+    command = [sys.executable, "-m", "keepworld_exporters", str(meadow), f"{tmp_path}/out/", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    assert max(told["peak_bytes"].values()) == pytest.approx(told["expected"]["peak_bytes"], rel=0.3)
 
 
 def test_what_does_not_fit_is_made_coarser_unless_the_caller_wants_it_so(meadow, tmp_path):

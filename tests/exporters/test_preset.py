@@ -81,9 +81,15 @@ def test_what_is_asked_of_no_training_is_refused(letter_capture, tmp_path, capsy
 
 
 def test_what_is_asked_of_a_training_reaches_its_settings():
-    asked = settings.Training(minutes=2, target_psnr=30.0, exposure=True, refine_poses=True).settings("standard")
-    assert (asked.budget_s, asked.target_psnr, asked.exposure, asked.refine_poses) == (120, 30.0, True, True)
+    asked = settings.Training(target_psnr=30.0, exposure=True, refine_poses=True, cap=500).settings("standard")
+    assert (asked.cap, asked.target_psnr, asked.exposure, asked.refine_poses) == (500, 30.0, True, True)
     assert asked.iterations == settings.TRAINED["standard"].iterations
+    assert settings.Training().settings("standard", megapixels=1.4).cap == 42_000
+    assert settings.Training(cap=90_000).settings("standard", megapixels=1.4).cap == 90_000
+    for_a_time = settings.Training(minutes=2).settings("standard")
+    assert (for_a_time.budget_s, for_a_time.iterations) == (120, None)
+    at_most = settings.Training(minutes=2, steps=70).settings("standard")
+    assert (at_most.budget_s, at_most.iterations) == (120, 70)
 
 
 def test_an_unknown_preset_is_refused_with_those_that_are_known(tmp_path):

@@ -55,6 +55,13 @@ def test_of_frames_that_show_the_same_the_sharpest_is_used(walk):
     assert max(gaps) < 0.25 * 128 + 8  # nothing was left unseen for it
 
 
+@pytest.mark.parametrize(("first", "numbers"), [(None, [4, 12, 20, 28]), (0, [0, 8, 16, 24]), (6, [6, 14, 22])])
+def test_every_eighth_frame_is_held_out_from_the_one_that_is_said(walk, first, numbers):
+    selection = select(walk, holdout=8, typical_depth=TYPICAL, first=first)
+    assert [frame.number for frame in selection.heldout] == numbers
+    assert not {frame.number for frame in selection.used} & set(numbers)
+
+
 def test_a_blurred_frame_is_kept_where_nothing_else_shows_what_it_shows(tmp_path):
     walk = scenes.write(tmp_path / "walk", [WALL, GROUND], sideways(7, 0.6), size=(128, 96))
     frames = as_filmed(walk.folder)

@@ -15,10 +15,11 @@ from keepworld_exporters.train import mcmc
 from keepworld_exporters.train.loss import compare, photo
 from keepworld_exporters.train.parameters import adam, opacity, parameters
 from keepworld_exporters.train.settings import Settings
+from keepworld_exporters.train.shots import KEPT_BYTES, Gallery, Shot
 from keepworld_exporters.train.start import splats_from_points
 from keepworld_exporters.train.state import begin, load, save
 from keepworld_exporters.train.tidy import tidy
-from keepworld_exporters.train.trainer import Shot, train
+from keepworld_exporters.train.trainer import train
 from PIL import Image
 from scipy.signal import convolve2d
 from scipy.spatial.transform import Rotation
@@ -317,6 +318,15 @@ def test_a_sky_keeps_its_place_and_learns_its_colour(balls):
     assert trained.splats.sh0[rows, 2].mean() > far.sh0[:, 2].mean() + 0.05
 
 
+def test_photographs_are_kept_while_there_is_room(balls, monkeypatch):
+    one = photo(shots(balls)[0].image).nbytes
+    assert one == 40 * WIDTH * HEIGHT < KEPT_BYTES
+    monkeypatch.setattr("keepworld_exporters.train.shots.KEPT_BYTES", 2 * one)
+    gallery = Gallery(shots(balls))
+    assert [gallery.look(k)[1] is gallery.look(k)[1] for k in range(4)] == [True, True, False, False]
+    np.testing.assert_array_equal(gallery.look(3)[1].image, photo(shots(balls)[3].image).image)
+
+
 def test_frames_of_changing_brightness_are_told_apart_from_the_scene(balls):
     flicker = shots(balls, gain=lambda number: 0.8 if number % 2 else 1.0)
     found = {}
@@ -329,8 +339,16 @@ def test_frames_of_changing_brightness_are_told_apart_from_the_scene(balls):
 def test_what_floats_far_out_and_what_is_too_faint_are_left_out(balls):
     more = splats_from_points(np.float32([[0, 0, 900], [0, 0, 0]]), np.zeros((2, 3), np.uint8), most=2)
     values = parameters(balls).joined(parameters(replace(more, opacities=np.float32([0.9, 0.001]))))
-    kept = tidy(values.splats(antialiased=True), np.ones(62, bool))
+    kept = tidy(values.splats(antialiased=True), np.ones(62, bool), begun=balls.means)
     np.testing.assert_array_equal(kept.means, balls.means)
+
+
+def test_what_was_far_out_from_the_beginning_stays(balls):
+    """Hills on the horizon, hundreds of times as far as most of the scene."""
+    hill = replace(splats_from_points(np.float32([[0, 0, 900]]), np.zeros((1, 3), np.uint8), most=1))
+    values = parameters(balls).joined(parameters(hill))
+    splats = values.splats(antialiased=True)
+    assert len(tidy(splats, np.ones(61, bool), begun=splats.means).means) == 61
 
 
 @pytest.mark.parametrize(

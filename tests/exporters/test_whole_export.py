@@ -196,7 +196,15 @@ def test_mistakes_say_what_and_the_way_out(arguments, status, words, letter_capt
 
 
 @pytest.mark.parametrize(
-    "option", [["--holdout", "1"], ["--holdout", "-3"], ["--voxel", "0"], ["--voxel", "nan"], ["--max-depth", "x"]]
+    "option",
+    [
+        ["--holdout", "1"],
+        ["--holdout", "-3"],
+        ["--holdout", "8:8"],
+        ["--voxel", "0"],
+        ["--voxel", "nan"],
+        ["--max-depth", "x"],
+    ],
 )
 def test_bad_options_are_usage_errors(option, letter_capture, capsys):
     with pytest.raises(SystemExit) as stopped:

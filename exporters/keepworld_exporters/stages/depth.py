@@ -11,7 +11,7 @@ from keepworld.errors import ExportError
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from keepworld_exporters.stages.sources import DepthSource, SessionDepth, lasting_depth
+from keepworld_exporters.stages.sources import DepthSource, SessionDepth, lasting_depth, moving_in
 
 EDGE_STEP = 0.08  # a relative depth step between neighbours beyond which they are not one surface
 LOW_TRUST = 0.05  # weight of pixels on depth edges or without confidence: they count only where nothing better does
@@ -28,6 +28,7 @@ class View:
         normals: [H, W, 3] float32, camera axes, towards the camera; 0 where there is no depth.
         trust: [H, W] float32 in [0, 1].
         image: [H, W, 3] uint8 sRGB.
+        lasting: [H, W] bool, where nothing moves; a depth may still not be known there.
     """
 
     viewmat: NDArray[np.float64]
@@ -36,6 +37,7 @@ class View:
     normals: NDArray[np.float32]
     trust: NDArray[np.float32]
     image: NDArray[np.uint8]
+    lasting: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +72,7 @@ def load_view(frame: CapturedFrame, source: DepthSource | None = None) -> View:
         normals=normals,
         trust=trust.astype(np.float32),
         image=frame.image(),
+        lasting=~moving_in(frame, known),
     )
 
 

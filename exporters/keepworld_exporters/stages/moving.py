@@ -48,7 +48,8 @@ def without_moving(frames: Sequence[CapturedFrame], source: DepthSource, *, typi
             across = viewmats[other] @ c2ws[index]
             _ask(depth, frame.camera.K, across, known[other].depth, frames[other].camera.K, through, same)
         gone = (through >= THROUGH) & (through > same)
-        maps[frame.number] = DepthMap(depth=np.where(gone, np.float32(0), depth), confidence=known[index].confidence)
+        still = np.where(gone, np.float32(0), depth)
+        maps[frame.number] = DepthMap(depth=still, confidence=known[index].confidence, moving=gone)
     return FoundDepth(maps)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from keepworld_exporters.stages.depth import LOW_TRUST, View
 from keepworld_exporters.stages.hashgrid import LIMIT, HashGrid, find, find_or_add, pack
 
 MAX_LEVEL = 12
+FINER = 1.5  # how much finer the cloud's finest cells are than a mesh's
 SHARPNESS = 1.5  # cells are this many pixel footprints wide, where that is more than the finest cell
 _SUMS = 11  # weight; position; normal; colour; and the best trust that any pixel had
 _WEIGHT, _POSITION, _NORMAL, _COLOUR, _TRUST = 0, 1, 4, 7, 10
@@ -43,15 +45,29 @@ def gather_points(
     Raises:
         ExportError: not even coarse cells would fit.
     """
+    fall = (
+        1.0  # the number's power in the size of the finest cells; less where most is far away, in larger cells anyhow
+    )
+    before: tuple[float, int] | None = None
     for _ in range(8):
         cloud = _gather_at(views(), voxel, 8 * max_points, on_view)
-        if cloud is not None and len(cloud.points.positions) <= max_points:
+        count = 0 if cloud is None else len(cloud.points.positions)
+        if cloud is not None and count <= max_points:
             return cloud
-        # Far cells are as large as their pixels already, so the number falls slowly with the finest cell.
-        voxel *= 2.0 if cloud is None else 1.05 * len(cloud.points.positions) / max_points
+        if before is not None and count:
+            fall = min(2.0, max(0.25, math.log(before[1] / count) / math.log(voxel / before[0])))
+        before = (voxel, count) if count else None
+        voxel *= 2.0 if cloud is None else (1.05 * count / max_points) ** (1 / fall)
     raise ExportError(
         f"the capture is too large for a cloud of {max_points} points; try a larger --voxel than {voxel:.2g}"
     )
+
+
+def count_points(views: Sequence[View], voxel: float) -> int:
+    """How many points these views make."""
+    cloud = _gather_at(views, voxel, 1 << 40, lambda: None)
+    assert cloud is not None
+    return len(cloud.points.positions)
 
 
 def _gather_at(views: Iterable[View], voxel: float, max_cells: int, on_view: Callable[[], None]) -> Cloud | None:

@@ -30,13 +30,16 @@ class Selection:
     heldout: tuple[CapturedFrame, ...]
 
 
-def select(frames: Sequence[CapturedFrame], *, holdout: int, typical_depth: float) -> Selection:
+def select(
+    frames: Sequence[CapturedFrame], *, holdout: int, typical_depth: float, first: int | None = None
+) -> Selection:
     """Hold out every `holdout`-th frame (0: none), and of the rest use those that show something new, the sharpest of each view.
 
     Args:
         frames: in order.
         holdout: 0, or at least 2.
         typical_depth: of what is seen, the capture's units; from it follows how far a step moves the picture.
+        first: which is held out first; None for one in the middle of the first `holdout`.
 
     Raises:
         ExportError: there are no frames.
@@ -45,7 +48,7 @@ def select(frames: Sequence[CapturedFrame], *, holdout: int, typical_depth: floa
         raise ExportError("the capture holds no whole chunk yet: there is nothing to export")
     if holdout and holdout < 2:
         raise ValueError(f"holdout must be 0 or at least 2, got {holdout}")
-    held = set(range(holdout // 2, len(frames), holdout)) if holdout else set()
+    held = set(range(holdout // 2 if first is None else first, len(frames), holdout)) if holdout else set()
     free = [frame for number, frame in enumerate(frames) if number not in held]
     used = _without_blurred([_sharpest(group) for group in _views(free, typical_depth)], typical_depth)
     return Selection(used=tuple(used), heldout=tuple(frames[number] for number in sorted(held)))

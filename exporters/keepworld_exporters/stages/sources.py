@@ -24,10 +24,12 @@ class DepthMap:
     Attributes:
         depth: [H, W] float32 along +z, the capture's units; 0 where nothing is known, inf for sky.
         confidence: [H, W] float32 in [0, 1], or None where all of it is as sure as can be.
+        moving: [H, W] bool, what is not of the lasting world as far as the source can tell, or None if it cannot.
     """
 
     depth: NDArray[np.float32]
     confidence: NDArray[np.float32] | None
+    moving: NDArray[np.bool_] | None = None
 
 
 class DepthSource(Protocol):
@@ -71,6 +73,14 @@ class FoundDepth:
         if frame.number not in self._maps:
             raise ExportError(f"no depth was found for frame {frame.number} of {frame.folder}")
         return self._maps[frame.number]
+
+
+def moving_in(frame: CapturedFrame, known: DepthMap) -> NDArray[np.bool_]:
+    """Where a frame shows what does not last, [H, W]: by its labels, or by what its depth's source found."""
+    labels = frame.labels()
+    if labels is not None:
+        return np.asarray((labels & Label.MOVING) != 0)
+    return np.zeros(known.depth.shape, np.bool_) if known.moving is None else known.moving
 
 
 def lasting_depth(frame: CapturedFrame, depth: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -34,6 +34,11 @@ class Photo:
     mean: NDArray[np.float32]
     square: NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.image.nbytes + self.mask.nbytes + self.mean.nbytes + self.square.nbytes
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Score:

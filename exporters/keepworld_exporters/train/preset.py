@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,10 @@ from keepworld_exporters.stages.depth import View
 from keepworld_exporters.stages.points import Cloud
 from keepworld_exporters.stages.splats import splats_from_cloud
 from keepworld_exporters.train.settings import Settings
-from keepworld_exporters.train.trainer import Shot, train
+from keepworld_exporters.train.shots import Shot
+from keepworld_exporters.train.trainer import train
 
 _START = 0.8  # of the cap: the rest is left for where it turns out to be needed
-_PIXELS = 3  # of all frames for a splat, at least: more of them learn nothing, and cost time
 
 
 def train_splats(
@@ -37,7 +37,7 @@ def train_splats(
     Args:
         cloud: where surfaces are.
         shell: the sky, whose place is kept.
-        views: the frames; what moves in them, which has no depth, does not count.
+        views: the frames; what moves in them does not count.
         settings: how.
         checkpoint: a file to go on from, if it is there, and to keep the training in while it runs.
         watch: a .png or .jpg that shows now and then how far it is.
@@ -47,12 +47,10 @@ def train_splats(
         Shot(
             image=view.image,
             camera=Pinhole(viewmat=view.viewmat, K=view.K, width=view.image.shape[1], height=view.image.shape[0]),
-            mask=view.depth > 0,
+            mask=None if view.lasting.all() else view.lasting,
         )
         for view in views
     ]
-    pixels = sum(shot.camera.width * shot.camera.height for shot in shots)
-    settings = replace(settings, cap=max(1, min(settings.cap, pixels // _PIXELS)))
     start = splats_from_cloud(thinned(cloud, max(1, int(_START * settings.cap)), settings.seed))
     return train(
         shots, start, settings, rasterizer=choose_rasterizer(), far=shell, checkpoint=checkpoint, watch=watch,

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from keepworld_exporters.rasterize.rasterizer import Gradients, Pinhole, Rasterizer
 from keepworld_exporters.scene import Splats
 from keepworld_exporters.train import mcmc
-from keepworld_exporters.train.loss import compare, photo
+from keepworld_exporters.train.loss import compare
 from keepworld_exporters.train.parameters import NAMES, adam, parameters
 from keepworld_exporters.train.settings import FULL_DEGREE, Settings
+from keepworld_exporters.train.shots import Gallery, Shot
 from keepworld_exporters.train.state import State, begin, load, save
 from keepworld_exporters.train.tidy import tidy
 from keepworld_exporters.train.watch import EVERY_S, show
@@ -27,15 +28,6 @@ EVERY = 100  # steps between two times that splats are moved and added
 SAVE_EVERY_S = 30.0
 _GROWTH = 1.2  # at most this many times the splats there were, at one time
 _BANDS = (0, 9, 24, 45)  # columns of the harmonics in use, by degree
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Shot:
-    """A frame to look like: image [H, W, 3] uint8 sRGB, its camera, and mask [H, W] of which pixels count (None: all)."""
-
-    image: NDArray[np.uint8]
-    camera: Pinhole
-    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,9 +105,10 @@ def train(
     state = state or _begin(start, far, shots)
     spent, began, saved, shown = state.spent_s, clock(), clock(), -math.inf
     step = _step(state, settings)
+    gallery = Gallery(shots)
     try:
         while not _finished(step, settings, len(shots)) and not cancelled():
-            _advance(state, shots, settings, step.share, size, rasterizer)
+            _advance(state, gallery, len(shots), settings, step.share, size, rasterizer)
             state.spent_s = spent + clock() - began
             step = _step(state, settings)
             if watch is not None and clock() - shown > EVERY_S:
@@ -139,7 +132,7 @@ def train(
         else:
             save(checkpoint, state, key)
     return Trained(
-        splats=tidy(state.values.splats(antialiased=settings.antialiased), state.free),
+        splats=tidy(state.values.splats(antialiased=settings.antialiased), state.free, begun=start.means),
         viewmats=state.poses.viewmats, whole=whole, last=step,
     )  # fmt: skip
 
@@ -167,21 +160,24 @@ def _begin(start: Splats, far: Splats | None, shots: Sequence[Shot]) -> State:
 
 def _advance(
     state: State,
-    shots: Sequence[Shot],
+    gallery: Gallery,
+    frames: int,
     settings: Settings,
     share: float,
     size: float,
     rasterizer: Rasterizer,
 ) -> None:
     """Take one step, and now and then put splats to better use."""
-    number = _frame_of(state.iteration, len(shots), settings.seed)
-    shot, degree, rates = shots[number], settings.degree(share), settings.rates(share)
+    number = _frame_of(state.iteration, frames, settings.seed)
+    camera, truth = gallery.look(number)
+    degree, rates = settings.degree(share), settings.rates(share)
     splats = state.values.splats(antialiased=settings.antialiased)
-    camera = replace(shot.camera, viewmat=state.poses.viewmats[number]) if settings.refine_poses else shot.camera
+    if settings.refine_poses:
+        camera = replace(camera, viewmat=state.poses.viewmats[number])
     drawing = rasterizer.draw(splats, camera, degree=degree)
     image = drawing.out[..., :3]
     shown = state.exposures.apply(image, number) if settings.exposure else image
-    score = compare(shown, photo(shot.image, shot.mask))
+    score = compare(shown, truth)
     wanted = np.zeros_like(drawing.out)
     wanted[..., :3] = (
         state.exposures.learn(image, score.gradient, number) if settings.exposure else score.gradient
@@ -190,10 +186,10 @@ def _advance(
     _descend(state, splats, gradients, drawing.seen, settings, rates, size, degree)
     if settings.refine_poses:
         state.poses.learn(gradients.viewmat, number, rates["poses"], size)
-        if (state.iteration + 1) % len(shots) == 0:
+        if (state.iteration + 1) % frames == 0:
             state.poses.settle()
     state.iteration += 1
-    fade = max(1 / state.iteration, 1 / len(shots))
+    fade = max(1 / state.iteration, 1 / frames)
     before = 0.0 if math.isnan(state.squared) else state.squared
     state.squared = (1 - fade) * before + fade * score.squared
     rng = np.random.default_rng([settings.seed, state.iteration])
