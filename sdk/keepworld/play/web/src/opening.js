@@ -152,7 +152,7 @@ export class Opening {
     const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
     const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];
     for (let frame = 0, to = 12; frame < number; frame += 1) {
-      await seek(video, Math.max(0, duration - (number - frame) / fps));
+      await seek(video, Math.max(0, duration - (number - frame - 0.5) / fps)); // at a frame's edge it may be either one
       this.showGiven(`Reading ${file.name}: ${frame + 1} of ${number} frames`);
       context.drawImage(video, (width - w) / 2, (height - h) / 2, w, h);
       const { data } = context.getImageData(0, 0, width, height);
@@ -188,11 +188,14 @@ export class Opening {
   }
 }
 
-function seek(video, seconds) {
-  return new Promise((done) => {
+// "seeked" may come before the picture does. No picture comes to a page that nobody sees, so that it is not waited for long.
+async function seek(video, seconds) {
+  const painted = new Promise((done) => video.requestVideoFrameCallback?.(done) ?? done());
+  await new Promise((done) => {
     video.onseeked = done;
     video.currentTime = seconds;
   });
+  await Promise.race([painted, new Promise((done) => setTimeout(done, 1000))]);
 }
 
 async function post(path, body) {
