@@ -45,6 +45,7 @@ class Watched:
         self.wrongs: list[str] = []
         self.requests: list[str] = []
         self.context = browser.new_context(viewport=PHONE if phone else DESKTOP, has_touch=phone, is_mobile=phone)
+        self.context.set_default_timeout(1000 * WITHIN_S)
         self.page: Page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.wrongs.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: self.wrongs.append(f"dialog: {dialog.message}"))
