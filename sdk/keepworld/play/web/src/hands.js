@@ -11,6 +11,7 @@ const REPEAT_MS = 250;
 const TICK_MS = 16;
 const RADIANS_A_PIXEL = 0.0032;
 const DEAD_ZONE = 0.14;
+const ON_THE_WAY = 2; // chunks that may have begun before they were asked to turn; if more stand still, looking up has an end
 const NOTHING = [0, 0, 0];
 
 export class Hands {
@@ -21,6 +22,7 @@ export class Hands {
     this.pads = { move: NOTHING, turn: NOTHING };
     this.owed = [0, 0]; // yaw and pitch, radians
     this.asked = [0, 0];
+    this.still = [0, 0]; // chunks in a row that did not turn as asked
     this.world = null;
     this.serial = 0;
     this.last = "";
@@ -78,8 +80,9 @@ export class Hands {
     const turned = [wrapped(frame.yaw - before[0]), frame.pitch - before[1]].map((step) => step * this.world.chunk_frames);
     this.owe(this.owed.map((owed, axis) => {
       const left = owed - turned[axis];
-      const isStuck = Math.abs(turned[axis]) < 1e-4 && Math.abs(this.asked[axis]) > 0.02; // looking up has an end
-      return isStuck || Math.abs(left) < 0.004 || left * owed < 0 ? 0 : left;
+      const isStill = Math.abs(turned[axis]) < 1e-4 && Math.abs(this.asked[axis]) > 0.02;
+      this.still[axis] = isStill ? this.still[axis] + 1 : 0;
+      return this.still[axis] > ON_THE_WAY || Math.abs(left) < 0.004 || left * owed < 0 ? 0 : left;
     }));
   }
 
