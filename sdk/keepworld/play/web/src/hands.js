@@ -69,6 +69,7 @@ export class Hands {
 
   owe(owed) {
     this.owed = owed;
+    this.still = this.still.map((chunks, axis) => (owed[axis] ? chunks : 0));
     this.owedChanged(owed);
   }
 
