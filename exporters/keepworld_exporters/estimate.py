@@ -64,7 +64,6 @@ class Cost(NamedTuple):
 def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bool) -> Estimate:
     """Say what a plan will take for a capture of which so much was seen."""
     costs = stage_costs(plan, seen, frames=frames, heldout=heldout, blind=blind)
-    cores = os.cpu_count() or 1
     work = {name: seen.pace * cost.work_s for name, cost in costs.items()}
     parts, mp = plan.parts, seen.megapixels
     points, splats = _points(plan, seen), _splats(plan, seen)
@@ -76,7 +75,7 @@ def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bo
     found = 8e6 * mp if blind else 0.0
     return Estimate(
         processor_s=work,
-        seconds=sum(work[name] * (1 - cost.shared * (1 - 1 / cores)) for name, cost in costs.items()),
+        seconds=sum(work[name] * _share_of_time(cost.shared) for name, cost in costs.items()),
         peak_bytes=round(seen.resident + found + kept + max(cost.bytes for cost in costs.values())),
     )
 
@@ -140,11 +139,14 @@ def _training(settings: Settings, seen: Surveyed) -> Cost:
     step = 0.003 + 9e-7 * 0.9 * most + 0.36 * per_frame
     work = math.inf if settings.iterations is None else settings.iterations * step
     if settings.budget_s is not None:
-        # Threads that share 0.67 of the work take more of a processor than of the time.
-        cores = os.cpu_count() or 1
-        work = min(work, settings.budget_s / (seen.pace * (1 - _TRAINING_SHARED * (1 - 1 / cores))))
+        work = min(work, settings.budget_s / (seen.pace * _share_of_time(_TRAINING_SHARED)))
     pictures = 4e6 * seen.megapixels + 1.5 * min(KEPT_BYTES, 40e6 * seen.megapixels)
     return Cost(work, 100 * _MB + pictures + 1300 * most, shared=_TRAINING_SHARED)
+
+
+def _share_of_time(shared: float) -> float:
+    """How much of its processor time work lasts, of which threads divide a share among them."""
+    return 1 - shared * (1 - 1 / (os.cpu_count() or 1))
 
 
 def _raw_faces(seen: Surveyed) -> float:

@@ -36,11 +36,12 @@ async def extend(
     journal = keeper.journal
     async with session.changing:
         session.check_open()
-        found = next(((chunk, each) for chunk, each in session.given if each.request_id == request_id), None)
-        if found is None and request_id:
-            found = await keeper.do(journal.taken, session.id, session.line, request_id)
-        if found and request_id:
-            return _known(found, asked)
+        if request_id:
+            found = next(((chunk, each) for chunk, each in session.given if each.request_id == request_id), None)
+            if found is None:
+                found = await keeper.do(journal.taken, session.id, session.line, request_id)
+            if found:
+                return _known(found, asked)
         if any(chunk == session.begun for chunk, _ in session.given):
             raise QueueFullError(f"chunk {session.begun} has something to go on from already", field="extend")
         continuation = read()
