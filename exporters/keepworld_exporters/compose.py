@@ -129,15 +129,23 @@ def _tables(content: Mapping[str, object]) -> dict[str, list[list[str]]]:
             f"{about[kind]:,} {kind}" for kind in ("splats", "points", "triangles", "frames") if kind in about
         )
         files.append([name, f"{float(str(about['bytes'])) / 1e6:.1f} MB", holds])
-    seen = [["File", "PSNR", "SSIM", "PSNR where covered", "PSNR with sky", "Covered", "Floaters", "Depth off by"]]
+    shown = {
+        "psnr": ("PSNR", "{:.2f} dB"),
+        "ssim": ("SSIM", "{:.3f}"),
+        "lpips": ("LPIPS", "{:.3f}"),
+        "psnr_covered": ("PSNR where covered", "{:.2f} dB"),
+        "psnr_all": ("PSNR with sky", "{:.2f} dB"),
+        "coverage": ("Covered", "{:.1%}"),
+        "floaters": ("Floaters", "{:.2%}"),
+        "depth_error": ("Depth off by", "{:.2%}"),
+    }
+    seen = [["File", *(title for title, _ in shown.values())]]
     for name, entry in _mapping(content["files"]).items():
         about = _mapping(entry)
         if isinstance(about.get("psnr"), float):
-            forms = ("{:.2f} dB", "{:.3f}", "{:.2f} dB", "{:.2f} dB", "{:.1%}", "{:.2%}", "{:.2%}")
-            keys = ("psnr", "ssim", "psnr_covered", "psnr_all", "coverage", "floaters", "depth_error")
             told = [
                 form.format(about[key]) if isinstance(about.get(key), float) else "–"
-                for form, key in zip(forms, keys, strict=True)
+                for key, (_, form) in shown.items()
             ]
             seen.append([name, *told])
     fidelity = [["File", "F-score", "Precision", "Recall", "Chamfer", "Accuracy", "Completeness"]]

@@ -2,9 +2,9 @@
 
 `psnr` and `ssim` are of the lasting world (no sky, nothing that moves), whether or not the file shows anything there: what it
 leaves out is black. `psnr_covered` is of those of its pixels that the file covers; `coverage` says how many these are. `psnr_all`
-and `ssim_all` are of every pixel, sky included. `floaters` is the share of the lasting world's pixels where the file has
-something well before what the frame shows; `depth_error` the median of how far a mesh is
-off, in parts of the distance (the depth of splats is a mean, and says nothing as exact).
+and `ssim_all` are of every pixel, sky included. `lpips` is of the lasting world, where its weights are installed. `floaters` is
+the share of the lasting world's pixels where the file has something well before what the frame shows; `depth_error` the median
+of how far a mesh is off, in parts of the distance (the depth of splats is a mean, and says nothing as exact).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from keepworld.capture import CapturedFrame
 from numpy.typing import NDArray
 
 from keepworld_exporters.measure import psnr, ssim
+from keepworld_exporters.perceptual import LEAST, installed_lpips
 from keepworld_exporters.rasterize.cpu import render_splats
 from keepworld_exporters.rasterize.solid import render_mesh
 from keepworld_exporters.scene import Mesh, Splats
 from keepworld_exporters.stages.select import evenly
 
 MAX_HELDOUT = 24  # frames that are compared
-FIGURES = ("psnr", "ssim", "psnr_covered", "psnr_all", "ssim_all", "coverage", "floaters", "depth_error")
+FIGURES = ("psnr", "ssim", "psnr_covered", "psnr_all", "ssim_all", "coverage", "floaters", "depth_error", "lpips")
 SAMPLES = 2  # rays across a pixel of a mesh: frames are smooth at edges, too
 BEFORE = 0.1  # in parts of the distance: what is nearer than the frame says by more than this floats
 
@@ -82,6 +83,9 @@ def compare_one(drawing: Drawing, frame: CapturedFrame) -> dict[str, float | Non
             "ssim": ssim(image, truth, lasting),
             "coverage": float(covered.sum() / lasting.sum()),
         }
+        lpips = installed_lpips()
+        if lpips is not None and min(lasting.shape) >= LEAST:
+            row["lpips"] = lpips(np.where(lasting[..., None], image, truth), truth)
     if covered.any():
         row["psnr_covered"] = psnr(image, truth, covered)
     if depth is not None and (known := covered & (depth > 0) & (drawing.depth > 0)).any():
