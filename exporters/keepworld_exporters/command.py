@@ -200,6 +200,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="move the cameras too, while training: for poses that are nearly right",
     )
     training.add_argument(
+        "--surfaces",
+        action="store_true",
+        help="make splats flat and turn them to lie in the surface they show: for programs that take depth or normals from them",
+    )
+    training.add_argument(
         "--watch",
         type=Path,
         metavar="PNG",
@@ -302,12 +307,12 @@ def _training(arguments: argparse.Namespace) -> Training:
     asked = Training(
         budget=arguments.training, steps=arguments.steps, minutes=arguments.minutes, cap=arguments.max_splats,
         target_psnr=arguments.target_psnr, exposure=arguments.exposure,
-        refine_poses=arguments.refine_poses, watch=arguments.watch,
+        refine_poses=arguments.refine_poses, surfaces=arguments.surfaces, watch=arguments.watch,
     )  # fmt: skip
     if asked != Training() and arguments.preset == PREVIEW and asked.budget is None:
         raise UsageError(
-            "--minutes, --steps, --max-splats, --target-psnr, --exposure, --refine-poses and --watch are of training; "
-            "add --preset standard or final, or --training"
+            "--minutes, --steps, --max-splats, --target-psnr, --exposure, --refine-poses, --surfaces and --watch are of "
+            "training; add --preset standard or final, or --training"
         )
     if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")

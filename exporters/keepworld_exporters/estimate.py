@@ -136,7 +136,7 @@ def _training(settings: Settings, seen: Surveyed) -> Cost:
     """A training's cost: a step is a frame drawn and followed back, and all that is seen of the splats changed."""
     most = min(settings.cap, _START_SHARE * settings.cap + seen.points)
     per_frame = seen.megapixels / max(1, seen.frames)
-    step = 0.003 + 9e-7 * 0.9 * most + 0.36 * per_frame
+    step = (0.003 + 9e-7 * 0.9 * most + 0.36 * per_frame) * (2 if settings.surfaces else 1)
     work = math.inf if settings.iterations is None else settings.iterations * step
     if settings.budget_s is not None:
         work = min(work, settings.budget_s / (seen.pace * _share_of_time(_TRAINING_SHARED)))

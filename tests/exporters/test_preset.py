@@ -81,8 +81,13 @@ def test_what_is_asked_of_no_training_is_refused(letter_capture, tmp_path, capsy
 
 
 def test_what_is_asked_of_a_training_reaches_its_settings():
-    asked = settings.Training(target_psnr=30.0, exposure=True, refine_poses=True, cap=500).settings("standard")
-    assert (asked.cap, asked.target_psnr, asked.exposure, asked.refine_poses) == (500, 30.0, True, True)
+    asked = settings.Training(target_psnr=30.0, exposure=True, refine_poses=True, surfaces=True, cap=500)
+    asked = asked.settings("standard")
+    assert (asked.cap, asked.target_psnr, asked.exposure, asked.refine_poses, asked.surfaces) == (
+        500,
+        30.0,
+        *[True] * 3,
+    )
     assert asked.iterations == settings.TRAINED["standard"].iterations
     assert settings.Training().settings("standard", megapixels=1.4).cap == 42_000
     assert settings.Training(cap=90_000).settings("standard", megapixels=1.4).cap == 90_000

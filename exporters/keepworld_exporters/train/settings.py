@@ -25,6 +25,7 @@ class Settings:
         opacity_cost, scale_cost: what the mean opacity and the mean size (in parts of the scene's) add to the loss.
         exposure: whether each frame has a brightness and an offset of its own.
         refine_poses: whether cameras are moved too; for cameras that are nearly right.
+        surfaces: whether splats are made flat and turned to lie in the surface that they show.
         target_psnr: decibels on the frames themselves at which training may end early; None to go on to the end.
         seed: the same seed, frames and steps make the same bytes.
     """
@@ -38,6 +39,7 @@ class Settings:
     scale_cost: float = 0.01
     exposure: bool = False
     refine_poses: bool = False
+    surfaces: bool = False
     target_psnr: float | None = None
     seed: int = 0
 
@@ -110,7 +112,7 @@ class Training:
         minutes: that it takes, whatever that comes to in steps, or with `steps` at most; None for as long as it takes.
         cap: how many splats there may be, or None for the preset's or the budget's.
         target_psnr: decibels on the frames at which it ends early, or None.
-        exposure, refine_poses: as in `Settings`.
+        exposure, refine_poses, surfaces: as in `Settings`.
         watch: a .png or .jpg that shows how far it is, or None.
     """
 
@@ -121,6 +123,7 @@ class Training:
     target_psnr: float | None = None
     exposure: bool = False
     refine_poses: bool = False
+    surfaces: bool = False
     watch: Path | None = None
 
     def settings(self, name: str, megapixels: float = math.inf) -> Settings:
@@ -137,4 +140,5 @@ class Training:
             target_psnr=self.target_psnr,
             exposure=self.exposure,
             refine_poses=self.refine_poses,
+            surfaces=self.surfaces,
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from keepworld_exporters.rasterize.rasterizer import Gradients, Pinhole, Rasterizer
 from keepworld_exporters.scene import Splats
-from keepworld_exporters.train import mcmc
+from keepworld_exporters.train import mcmc, surfaces
 from keepworld_exporters.train.loss import compare
 from keepworld_exporters.train.parameters import NAMES, adam, parameters
 from keepworld_exporters.train.settings import FULL_DEGREE, Settings
@@ -183,6 +183,8 @@ def _advance(
         state.exposures.learn(image, score.gradient, number) if settings.exposure else score.gradient
     )  # fmt: skip
     gradients = drawing.pull(wanted)
+    if settings.surfaces and share >= surfaces.FROM:
+        gradients = surfaces.flattened(gradients, splats, camera, drawing.out, rasterizer, size)
     _descend(state, splats, gradients, drawing.seen, settings, rates, size, degree)
     if settings.refine_poses:
         state.poses.learn(gradients.viewmat, number, rates["poses"], size)
