@@ -57,7 +57,7 @@ mesh), files, metrics, expected, seconds, peak_bytes, report, manifest.
 """
 DATASETS = ("colmap", "colmap.txt")
 _OF_DATASETS = {"source", "out", "format", "depth_maps", "depth", "depth_kind", "json", "progress"}
-_OWN_DEPTH = ("session", "sweep")  # keepworld_exporters.stages.sources has them, and loads more
+_OWN_DEPTH = ("session", "sweep", "hybrid")  # keepworld_exporters.stages.sources has them, and loads more
 _SESSION, _ORIGINS = "session", ("session", "ground")  # keepworld_exporters.placement has them, and loads more
 
 
@@ -116,8 +116,9 @@ def parser_of_exports() -> argparse.ArgumentParser:
         "--depth",
         type=_depth,
         metavar="FROM",
-        help="session: as it came with the frames; sweep: found from the pictures, whatever came; or predicted depth: a folder "
-        "with 000000.npy (.npz, .png) …, or one .npz (default: the session's, else found)",
+        help="session: as it came with the frames; sweep: found from the pictures, whatever came; hybrid: that, and what trained "
+        "splats show where nothing was found; or predicted depth: a folder with 000000.npy (.npz, .png) …, or one .npz "
+        "(default: the session's, else found)",
     )
     parser.add_argument(
         "--depth-kind",
@@ -283,6 +284,10 @@ def dataset_of(arguments: argparse.Namespace) -> Dataset | None:
         if arguments.depth_maps:
             raise UsageError("--depth-maps are of a data set; add --format colmap, or name the folder so: walk.colmap")
         return None
+    if arguments.depth == "hybrid":
+        raise UsageError(
+            "--depth hybrid needs trained splats, and a data set has none; --depth sweep finds depth for it"
+        )
     if len(arguments.out) != 1:
         raise UsageError(f"a data set is one folder, got {' '.join(arguments.out)}")
     of_sources = argparse.ArgumentParser()
@@ -302,7 +307,7 @@ def _training(arguments: argparse.Namespace) -> Training:
     """What is asked of a training.
 
     Raises:
-        UsageError: there will be none, or the picture to watch is none.
+        UsageError: there will be none and something needs it, or the picture to watch is none.
     """
     asked = Training(
         budget=arguments.training, steps=arguments.steps, minutes=arguments.minutes, cap=arguments.max_splats,
@@ -314,6 +319,8 @@ def _training(arguments: argparse.Namespace) -> Training:
             "--minutes, --steps, --max-splats, --target-psnr, --exposure, --refine-poses, --surfaces and --watch are of "
             "training; add --preset standard or final, or --training"
         )
+    if arguments.depth == "hybrid" and arguments.preset == PREVIEW and asked.budget is None:
+        raise UsageError("--depth hybrid needs trained splats; add --preset standard or final, or --training")
     if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")
     if asked.watch is not None and not asked.watch.parent.is_dir():

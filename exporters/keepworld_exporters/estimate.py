@@ -65,14 +65,16 @@ def estimate(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: bo
     """Say what a plan will take for a capture of which so much was seen."""
     costs = stage_costs(plan, seen, frames=frames, heldout=heldout, blind=blind)
     work = {name: seen.pace * cost.work_s for name, cost in costs.items()}
-    parts, mp = plan.parts, seen.megapixels
+    parts, mp, fills = plan.parts, seen.megapixels, blind and plan.fills_depth
     points, splats = _points(plan, seen), _splats(plan, seen)
-    kept = 40 * points * bool(parts & {"points", "splats"}) + SPLAT_BYTES * splats * ("splats" in parts)
+    kept = 40 * points * (fills or bool(parts & {"points", "splats"})) + SPLAT_BYTES * splats * (
+        fills or "splats" in parts
+    )
     if plan.wants_mesh:
         kept += (
             150 * min(plan.amounts().faces, _raw_faces(seen)) + 20 * _raw_faces(seen) + 3 * plan.amounts().texture ** 2
         )
-    found = 8e6 * mp if blind else 0.0
+    found = 8e6 * mp * (1 + fills) if blind else 0.0
     return Estimate(
         processor_s=work,
         seconds=sum(work[name] * _share_of_time(cost.shared) for name, cost in costs.items()),
@@ -91,10 +93,17 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
     costs = {"read": Cost(2.5 if plan.truth else 0.1)}
     if blind:
         costs["depth"] = Cost(20 * mp, 50 * _MB + 4e9 * per_frame + 24e6 * mp, shared=0.8)
-    if parts & {"points", "splats"}:
+    fills = blind and plan.fills_depth
+    if parts & {"points", "splats"} or fills:
         # Too many points are too many twice: once to see by how much, once to see how their number falls with the cells' size.
         times = 1 if cells <= plan.budget.points else 3
         costs["points"] = Cost(times * 0.165 * mp, 320 * min(cells, 8 * plan.budget.points))
+    splatted = _splatting(plan, seen) if "splats" in parts or fills else {}
+    if fills:
+        costs |= splatted
+        costs["filled depth"] = Cost(mp * (0.5 + 2e-6 * splats / per_frame), 4e6 * mp + 60 * _MB, shared=0.5)
+        if "points" in parts:
+            costs["filled points"] = costs["points"]
     if plan.wants_mesh:
         most = max(seen.blocks)
         costs["mesh"] = Cost(
@@ -113,13 +122,7 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
             costs["collider"] = Cost(0.3 + 1e-6 * faces, 300 * faces)
         if "hulls" in parts:
             costs["hulls"] = Cost(60, 300 * _MB)
-    if "splats" in parts:
-        costs["splats"] = Cost(0.085 * mp, 300 * splats)
-        if plan.trained_as is None:
-            # 28 frames, twice.
-            costs["colours"] = Cost(56 * (0.02 + 0.8 * per_frame + 1.5e-7 * splats), 300 * splats, shared=0.57)
-        else:
-            costs[plan.trained_as] = _training(plan.training.settings(plan.trained_as, mp), seen)
+    costs |= splatted
     written = sum({"splats": 5e-7 * splats, "points": 2e-7 * points}.get(part, 5e-7 * faces) for part in parts)
     costs["write"] = Cost(0.1 + written + 2e-7 * texels, 300 * splats + 200 * faces + 12 * texels)
     if "video" in parts:
@@ -130,6 +133,17 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
     if plan.report is not None:
         costs["pictures"] = Cost(18 + 1.5 * len(parts), 60 * _MB)
     return costs
+
+
+def _splatting(plan: Plan, seen: Surveyed) -> dict[str, Cost]:
+    """The costs of splats: laid, then coloured or trained."""
+    splats, per_frame = _splats(plan, seen), seen.megapixels / max(1, seen.frames)
+    laid = {"splats": Cost(0.085 * seen.megapixels, 300 * splats)}
+    if plan.trained_as is None:
+        # 28 frames, twice.
+        work = 56 * (0.02 + 0.8 * per_frame + 1.5e-7 * splats)
+        return laid | {"colours": Cost(work, 300 * splats, shared=0.57)}
+    return laid | {plan.trained_as: _training(plan.training.settings(plan.trained_as, seen.megapixels), seen)}
 
 
 def _training(settings: Settings, seen: Surveyed) -> Cost:

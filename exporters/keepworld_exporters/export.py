@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from keepworld.capture import Capture
@@ -28,7 +29,7 @@ from keepworld_exporters.revisit import find_revisit
 from keepworld_exporters.stages.depth import choose_resolution, typical_depth
 from keepworld_exporters.stages.moving import without_moving
 from keepworld_exporters.stages.select import Selection, cover, select
-from keepworld_exporters.stages.sources import DepthSource
+from keepworld_exporters.stages.sources import DepthSource, FoundDepth
 from keepworld_exporters.stages.stereo import find_depth, find_reach, known_depth
 from keepworld_exporters.stages.survey import Reach
 from keepworld_exporters.survey import NOTHING, Surveyed, guess, look
@@ -132,8 +133,10 @@ def export(
         source = start.source
         if start.reach:
             with clock.stage("depth", len(selection.used)) as step:
-                source = find_depth(selection.used, start.reach, on_view=step)
-        made = Maker(plan, start.seen, selection.used, source, clock, unfinished).make(rough=start.source is None)
+                find = partial(find_depth, selection.used, start.reach, on_view=step)
+                source = unfinished.keep("depth", FoundDepth, find)
+        rough = start.source is None
+        made = Maker(plan, start.seen, selection.used, source, clock, unfinished, rough).make()
         placement = _placement(plan, made, capture)
         about = manifest.manifest(capture.provenance, resolution, len(capture), len(selection.used), capture.events)
         about |= plan.told

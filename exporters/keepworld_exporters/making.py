@@ -17,7 +17,7 @@ from keepworld_exporters.progress import Clock
 from keepworld_exporters.rasterize.fit import Target, fit_colours
 from keepworld_exporters.scene import Mesh, Points, Scene, Splats
 from keepworld_exporters.stages import collider, fuse, lod
-from keepworld_exporters.stages.depth import View, load_view
+from keepworld_exporters.stages.depth import View, load_view, typical_depth
 from keepworld_exporters.stages.holes import Holes
 from keepworld_exporters.stages.layout import lay_out
 from keepworld_exporters.stages.paint import vertex_normals
@@ -25,10 +25,11 @@ from keepworld_exporters.stages.points import FINER, Cloud, gather_points
 from keepworld_exporters.stages.relief import normal_map
 from keepworld_exporters.stages.select import evenly
 from keepworld_exporters.stages.sky import sky_shell
-from keepworld_exporters.stages.sources import DepthSource
+from keepworld_exporters.stages.sources import DepthSource, FoundDepth
 from keepworld_exporters.stages.splats import join, splats_from_cloud
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.survey import Surveyed
+from keepworld_exporters.train.hybrid import hybrid_depth
 from keepworld_exporters.train.preset import train_splats
 from keepworld_exporters.unfinished import Unfinished
 
@@ -61,6 +62,7 @@ class Maker:
         source: their depth.
         clock: told of every step.
         unfinished: where what is done is kept until all is.
+        rough: whether the depth was worked out from pictures.
     """
 
     def __init__(
@@ -71,21 +73,30 @@ class Maker:
         source: DepthSource | None,
         clock: Clock,
         unfinished: Unfinished,
+        rough: bool,
     ) -> None:
         self._plan, self._seen, self._used, self._source = plan, seen, used, source
         self._clock, self._unfinished = clock, unfinished
+        self._rough, self._fills = rough, rough and plan.fills_depth
 
-    def make(self, *, rough: bool) -> Made:
-        """Make all of it; `rough`: whether the depth was worked out from pictures."""
+    def make(self) -> Made:
+        """Make all of it."""
         parts = self._plan.parts
         scenes: dict[str, Scene] = {}
         hulls: tuple[Mesh, ...] = ()
         holes = None
-        cloud = self._cloud() if parts & {"points", "splats"} else None
+        cloud, splats = None, None
+        if parts & {"points", "splats"} or self._fills:
+            cloud = self._cloud("points")
+        if cloud is not None and self._fills:
+            splats = self._splats(cloud)
+            self._source = self._filled(splats)
+            if "points" in parts:
+                cloud = self._cloud("filled points")
         if cloud is not None:
             scenes["points"] = cloud.points
         if self._plan.wants_mesh:
-            surface = self._surface(rough)
+            surface = self._surface()
             holes = surface.holes
             mesh = self._textured(surface)
             scenes["mesh"] = mesh
@@ -104,27 +115,39 @@ class Maker:
             del surface
         if "splats" in parts:
             assert cloud is not None
-            scenes["splats"] = self._splats(cloud)
+            scenes["splats"] = splats or self._splats(cloud)
         return Made(scenes=scenes, hulls=hulls, holes=holes)
 
     def _views(self) -> Iterator[View]:
         return (load_view(frame, self._source) for frame in self._used)
 
-    def _cloud(self) -> Cloud:
-        with self._clock.stage("points", len(self._used)) as step:
+    def _filled(self, splats: Splats) -> FoundDepth:
+        """The depth of the frames, with that of trained splats where there was none."""
+        source = self._source
+        assert source is not None
+        with self._clock.stage("filled depth", 2 * len(self._used)) as step:
+
+            def make() -> FoundDepth:
+                typical = typical_depth(self._used, source)
+                return hybrid_depth(self._used, source, splats, typical=typical, on_view=step)
+
+            return self._unfinished.keep("filled depth", FoundDepth, make)
+
+    def _cloud(self, stage: str) -> Cloud:
+        with self._clock.stage(stage, len(self._used)) as step:
             finest = self._seen.resolution.voxel / FINER
 
             def make() -> Cloud:
                 return gather_points(self._views, finest, max_points=self._plan.budget.points, on_view=step)
 
-            return self._unfinished.keep("points", Cloud, make)
+            return self._unfinished.keep(stage, Cloud, make)
 
-    def _surface(self, rough: bool) -> fuse.Surface:
+    def _surface(self) -> fuse.Surface:
         smoothing = self._plan.smoothing
         shape = fuse.Shape(
             max_faces=self._plan.amounts().faces,
             rings=self._seen.rings,
-            smoothing=(SMOOTHING if rough else 0) if smoothing is None else smoothing,
+            smoothing=(SMOOTHING if self._rough else 0) if smoothing is None else smoothing,
             budget_bytes=survey.BUDGET_BYTES,
         )
         with self._clock.stage("mesh", fuse.passes(shape) * len(self._used)) as step:
@@ -179,10 +202,14 @@ class Maker:
                 return fit_colours(laid, targets, rounds=FIT_ROUNDS, on_step=step)
         settings = self._plan.training.settings(training, self._seen.megapixels)
         with self._clock.stage(training, settings.iterations or 1) as step:
-            return train_splats(
-                cloud, shell, self._views(), settings,
-                checkpoint=training_file(self._plan), watch=self._plan.training.watch, on_step=step,
-            )  # fmt: skip
+
+            def make() -> Splats:
+                return train_splats(
+                    cloud, shell, self._views(), settings,
+                    checkpoint=training_file(self._plan), watch=self._plan.training.watch, on_step=step,
+                )  # fmt: skip
+
+            return self._unfinished.keep("splats", Splats, make)
 
 
 def training_file(plan: Plan) -> Path:

@@ -67,7 +67,8 @@ class Plan:
         voxel, max_depth: cell size and range of the mesh, the capture's units; None to choose them from the frames.
         truth: a triangle mesh of the true surface, or None.
         depth: predicted depth to use instead of the session's, as `predicted.PredictedDepth` says; "session" for the session's
-            and no other, "sweep" for what is found from the pictures; None for the session's, and if it has none, found.
+            and no other, "sweep" for what is found from the pictures, "hybrid" for that and, where nothing was found, what
+            trained splats show; None for the session's, and if it has none, found.
         depth_kind: in what it may be off: one of `predicted.KINDS`.
         preset: how much work goes into all of it: one of `PRESETS`.
         training: what else is asked of the splats' training, where the preset has any.
@@ -109,6 +110,10 @@ class Plan:
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        if self.depth == "hybrid" and self.trained_as is None:
+            raise ValueError(
+                "depth 'hybrid' needs splats that are trained: another preset than preview, or training.budget"
+            )
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -129,6 +134,11 @@ class Plan:
     def trained_as(self) -> str | None:
         """Which budget or preset the splats are trained by; None if they are not trained."""
         return self.training.budget or (None if self.preset == PREVIEW else self.preset)
+
+    @property
+    def fills_depth(self) -> bool:
+        """Whether depth found from the pictures is filled from trained splats before anything but those is made of it."""
+        return self.depth == "hybrid" and (self.wants_mesh or "points" in self.parts)
 
     @property
     def convention(self) -> str | None:

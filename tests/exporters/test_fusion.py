@@ -1,5 +1,7 @@
 """From depth maps back to the shapes they were taken of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keepworld.errors import ExportError
@@ -8,6 +10,7 @@ from keepworld_exporters.stages.clean import decimate, drop_crumbs
 from keepworld_exporters.stages.depth import choose_resolution, load_view, plane_normals
 from keepworld_exporters.stages.fuse import Shape, fuse_mesh
 from keepworld_exporters.stages.hashgrid import HashGrid, find, find_or_add, pack
+from keepworld_exporters.stages.isolated import isolated
 from keepworld_exporters.stages.points import gather_points
 from keepworld_exporters.stages.select import select
 from keepworld_exporters.stages.sky import SIDE, cell_of, direction_of
@@ -65,6 +68,28 @@ def test_points_and_normals_of_a_sphere(sphere_capture):
     assert np.abs(radii - 0.7)[sure].max() < 0.01
     agreement = (cloud.points.normals * cloud.points.positions).sum(1) / radii
     assert np.quantile(agreement[sure], 0.01) > 0.95
+
+
+def test_points_stand_alone_as_counting_every_pair_says(rng):
+    positions = rng.uniform(0, 1, (400, 3)).astype(np.float32)
+    sizes = rng.uniform(0.03, 0.09, 400).astype(np.float32)
+    seen = rng.integers(1, 6, 400)
+    apart = np.linalg.norm(positions[:, None].astype(np.float64) - positions, axis=2)
+    others = (apart <= 3.0 * sizes[:, None]).sum(1) - 1
+    true = (others < 5) & (seen < 3)
+    assert 50 < true.sum() < 200
+    np.testing.assert_array_equal(isolated(positions, sizes, seen), true)
+
+
+def test_specks_that_one_view_saw_are_left_out_of_a_cloud_and_a_ball_is_whole(sphere_capture, rng):
+    views = [replace(view, depth=view.depth.copy()) for view in views_of(sphere_capture)()]
+    clean = gather_points(lambda: views, 0.03, max_points=10**6, on_view=quiet)
+    v, u = rng.integers(0, views[0].depth.shape[0], 60), rng.integers(0, views[0].depth.shape[1], 60)
+    views[0].depth[v, u], views[0].trust[v, u] = rng.uniform(0.3, 0.9, 60), 1
+    cloud = gather_points(lambda: views, 0.03, max_points=10**6, on_view=quiet)
+    off = np.abs(np.linalg.norm(cloud.points.positions, axis=1) - 0.7) > 0.1
+    assert off.sum() <= 6
+    assert len(cloud.points.positions) - off.sum() > 0.99 * len(clean.points.positions)
 
 
 def test_fewer_points_than_asked_for_come_in_coarser_cells(sphere_capture):

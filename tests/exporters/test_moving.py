@@ -37,7 +37,7 @@ def test_pictures_count_where_nothing_moves_whether_or_not_a_depth_is_known_ther
     walk = scenes.haunted_wall(tmp_path / "walk")
     frame = walk.frames[4]
     moving = (frame.labels() & 2) != 0
-    nothing = FoundDepth({frame.number: DepthMap(depth=np.zeros(moving.shape, np.float32), confidence=None)})
+    nothing = FoundDepth.of_maps({frame.number: DepthMap(depth=np.zeros(moving.shape, np.float32), confidence=None)})
     np.testing.assert_array_equal(load_view(frame, nothing).lasting, ~moving)
     all_moving = np.stack([(frame.labels() & 2) != 0 for frame in walk.frames])
     bare = unlabelled(walk)

@@ -70,7 +70,7 @@ def test_relative_predictions_are_brought_to_depth_though_a_third_of_what_is_kno
     true = true_depths(room)[4]
     relative = np.where(true > 0, 1 / (3.1 / np.maximum(true, 0.1) - 0.2), 0).astype(np.float32)
     lying = np.where(rng.random(true.shape) < 0.3, rng.uniform(1, 9, true.shape), true).astype(np.float32)
-    source = FoundDepth({frame.number: DepthMap(depth=relative, confidence=None) for frame in room[0].frames})
+    source = FoundDepth.of_maps({frame.number: DepthMap(depth=relative, confidence=None) for frame in room[0].frames})
     depth = aligned(room[0].frames, source, [(4, lying)], "affine").of(room[0].frames[4]).depth
     np.testing.assert_allclose(depth[true > 0], true[true > 0], rtol=5e-3)
 
@@ -83,7 +83,7 @@ def test_depth_taken_for_its_inverse_is_told_so(rng):
 
 def test_too_little_in_common_cannot_be_brought_to_scale(room):
     nothing = np.zeros((SIZE[1], SIZE[0]), np.float32)
-    source = FoundDepth({frame.number: DepthMap(depth=nothing, confidence=None) for frame in room[0].frames})
+    source = FoundDepth.of_maps({frame.number: DepthMap(depth=nothing, confidence=None) for frame in room[0].frames})
     with pytest.raises(ExportError, match="0 pixels that are sure"):
         aligned(room[0].frames, source, [(0, true_depths(room)[0])], "scale")
 

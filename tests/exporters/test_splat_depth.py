@@ -81,7 +81,7 @@ def test_splats_fill_what_nothing_else_knows_and_leave_the_rest(tmp_path):
         known[:, 20:40] = 0
         maps[number] = DepthMap(depth=known, confidence=None)
     splats = plane((0, 0, -1), (0, 0, 3.0))
-    filled = hybrid_depth(frames, FoundDepth(maps), splats, typical=3.0, on_view=lambda: None)
+    filled = hybrid_depth(frames, FoundDepth.of_maps(maps), splats, typical=3.0, on_view=lambda: None)
     for frame in frames:
         depth = filled.of(frame)
         np.testing.assert_array_equal(depth.depth[:, :20], true[frame.number][:, :20])

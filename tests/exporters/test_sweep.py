@@ -126,9 +126,9 @@ def test_what_one_view_alone_claims_does_not_count(room):
     views = [load_view(frame) for frame in room[0].frames]
     lying = views[4].depth.copy()
     lying[40:60, 60:90] *= 0.7
-    _, votes, _ = agree(
+    votes = agree(
         lying, views[4].viewmat, views[4].K, [(view.depth, view.viewmat, view.K) for view in views[1:4]]
-    )
+    ).votes
     assert (votes[40:60, 60:90] == 0).mean() > 0.95
     honest = votes[70:90, 40:100]
     assert (honest >= 2).mean() > 0.95
@@ -138,8 +138,8 @@ def test_agreement_averages_noise_away(room, rng):
     views = [load_view(frame) for frame in room[0].frames]
     noisy = [(view.depth * (1 + 0.004 * rng.standard_normal(view.depth.shape))).astype(np.float32) for view in views]
     others = [(noisy[k], views[k].viewmat, views[k].K) for k in (0, 1, 2, 3, 5, 6, 7, 8)]
-    mean, votes, _ = agree(noisy[4], views[4].viewmat, views[4].K, others)
-    inner = votes >= 6
+    found = agree(noisy[4], views[4].viewmat, views[4].K, others)
+    mean, inner = found.depth, found.votes >= 6
     assert inner.sum() > 2000
     before, after = (np.std((depth / views[4].depth - 1)[inner]) for depth in (noisy[4], mean))
     assert after < 0.55 * before  # 1 / sqrt(7) = 0.38 where pixels fall on pixels

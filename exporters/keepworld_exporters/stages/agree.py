@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 TOLERANCE = 0.015  # of the depth: how far two views may differ and still mean the same place
+BEYOND = 0.05  # of the depth: how much further a view must see to see through a place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Agreement:
+    """What other views say of a depth map.
+
+    Attributes:
+        depth: [H, W] float32, its mean with theirs where they agree.
+        votes: [H, W] uint8, how many agree.
+        asked: [H, W] uint8, how many know of anything there.
+        through: [H, W] uint8, how many see through the place to something behind it.
+    """
+
+    depth: NDArray[np.float32]
+    votes: NDArray[np.uint8]
+    asked: NDArray[np.uint8]
+    through: NDArray[np.uint8]
 
 
 def agree(
@@ -16,17 +35,14 @@ def agree(
     viewmat: NDArray[np.float64],
     K: NDArray[np.float64],
     others: Sequence[tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]],
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Average a depth map [H, W] with others (depth, viewmat, K) where they agree.
-
-    Returns:
-        The mean depth [H, W], how many of the others agree [H, W], and how many know of anything there [H, W].
-    """
-    total, votes, asked = depth.astype(np.float64), np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
+) -> Agreement:
+    """Ask other views (depth, viewmat, K) for a depth map [H, W]; unknown depth is 0 or inf."""
+    total = depth.astype(np.float64)
+    votes, asked, through = (np.zeros(depth.shape, np.uint8) for _ in range(3))
     c2w = np.asarray(np.linalg.inv(viewmat), np.float64)
     for other_depth, other_viewmat, other_K in others:
-        _compare(depth, c2w, K, other_depth, other_viewmat, other_K, viewmat, total, votes, asked)
-    return (total / (votes + 1.0)).astype(np.float32), votes, asked
+        _compare(depth, c2w, K, other_depth, other_viewmat, other_K, viewmat, total, votes, asked, through)
+    return Agreement(depth=(total / (votes + 1.0)).astype(np.float32), votes=votes, asked=asked, through=through)
 
 
 @njit(cache=True, parallel=True)
@@ -41,6 +57,7 @@ def _compare(
     total: NDArray[np.float64],
     votes: NDArray[np.uint8],
     asked: NDArray[np.uint8],
+    through: NDArray[np.uint8],
 ) -> None:
     height, width = depth.shape
     across = other_viewmat @ c2w
@@ -73,6 +90,8 @@ def _compare(
             if e <= 0 or e == np.inf:
                 continue
             asked[v, u] += np.uint8(1)
+            if e > (1 + BEYOND) * z:
+                through[v, u] += np.uint8(1)
             if abs(e - z) > TOLERANCE * z:
                 continue
             # The other's depth, carried along our ray as far as it differs: what it says our depth is.

@@ -50,7 +50,7 @@ def without_moving(frames: Sequence[CapturedFrame], source: DepthSource, *, typi
         gone = (through >= THROUGH) & (through > same)
         still = np.where(gone, np.float32(0), depth)
         maps[frame.number] = DepthMap(depth=still, confidence=known[index].confidence, moving=gone)
-    return FoundDepth(maps)
+    return FoundDepth.of_maps(maps)
 
 
 @njit(cache=True, parallel=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from keepworld.camera import invert_rigid
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from keepworld_exporters.scene import Points
 from keepworld_exporters.stages.depth import LOW_TRUST, View
 from keepworld_exporters.stages.hashgrid import LIMIT, HashGrid, find, find_or_add, pack
+from keepworld_exporters.stages.isolated import isolated
 
 MAX_LEVEL = 12
 FINER = 1.5  # how much finer the cloud's finest cells are than a mesh's
@@ -53,7 +54,7 @@ def gather_points(
         cloud = _gather_at(views(), voxel, 8 * max_points, on_view)
         count = 0 if cloud is None else len(cloud.points.positions)
         if cloud is not None and count <= max_points:
-            return cloud
+            return _without_isolated(cloud)
         if before is not None and count:
             fall = min(2.0, max(0.25, math.log(before[1] / count) / math.log(voxel / before[0])))
         before = (voxel, count) if count else None
@@ -61,6 +62,16 @@ def gather_points(
     raise ExportError(
         f"the capture is too large for a cloud of {max_points} points; try a larger --voxel than {voxel:.2g}"
     )
+
+
+def _without_isolated(cloud: Cloud) -> Cloud:
+    return part_of(cloud, ~isolated(cloud.points.positions, cloud.sizes, cloud.points.confidence))
+
+
+def part_of(cloud: Cloud, chosen: NDArray[np.bool_] | NDArray[np.integer]) -> Cloud:
+    """The points of a cloud that are chosen, by a mask or by their places."""
+    points = Points(**{field.name: getattr(cloud.points, field.name)[chosen] for field in fields(Points)})
+    return Cloud(points=points, sizes=cloud.sizes[chosen])
 
 
 def count_points(views: Sequence[View], voxel: float) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from keepworld.capture import CapturedFrame
@@ -12,7 +12,10 @@ from keepworld.errors import ExportError
 from keepworld.frames import Label
 from numpy.typing import NDArray
 
-Own = Literal["session", "sweep"]  # depth that needs no file: as it came with the frames, or found from their pictures
+S = TypeVar("S", bound=np.generic)
+Own = Literal[
+    "session", "sweep", "hybrid"
+]  # depth that needs no file: as it came, found from the pictures, or that and trained splats where nothing was found
 OWN: tuple[Own, ...] = get_args(Own)
 FREE = np.float32(np.inf)  # depth of the sky: nothing stands in the way
 
@@ -62,17 +65,48 @@ class SessionDepth:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FoundDepth:
-    """Depth that was worked out beforehand, by frame number."""
+    """Depth that was worked out beforehand, of frames of one size.
 
-    def __init__(self, maps: Mapping[int, DepthMap]) -> None:
-        self._maps = maps
+    Attributes:
+        numbers: [N] int64 of the frames.
+        depth: [N, H, W] float32, as `DepthMap` has it.
+        confidence: [N, H, W] float32, likewise, or None.
+        moving: [N, H, W] bool, likewise, or None.
+    """
+
+    numbers: NDArray[np.int64]
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32] | None = None
+    moving: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of_maps(cls, maps: Mapping[int, DepthMap]) -> FoundDepth:
+        """Gather maps, by frame number, all of which say how sure they are and what moves, or none."""
+        every = list(maps.values())
+        return cls(
+            numbers=np.array(list(maps), np.int64),
+            depth=np.stack([found.depth for found in every]),
+            confidence=_stacked([found.confidence for found in every]),
+            moving=_stacked([found.moving for found in every]),
+        )
 
     def of(self, frame: CapturedFrame) -> DepthMap:
         """Look it up."""
-        if frame.number not in self._maps:
+        at = np.flatnonzero(self.numbers == frame.number)
+        if not at.size:
             raise ExportError(f"no depth was found for frame {frame.number} of {frame.folder}")
-        return self._maps[frame.number]
+        k = int(at[0])
+        confidence = None if self.confidence is None else self.confidence[k]
+        return DepthMap(
+            depth=self.depth[k], confidence=confidence, moving=None if self.moving is None else self.moving[k]
+        )
+
+
+def _stacked(parts: Sequence[NDArray[S] | None]) -> NDArray[S] | None:
+    there = [part for part in parts if part is not None]
+    return np.stack(there) if there else None
 
 
 def moving_in(frame: CapturedFrame, known: DepthMap) -> NDArray[np.bool_]:

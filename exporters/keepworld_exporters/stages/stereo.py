@@ -88,7 +88,7 @@ def known_depth(frames: Sequence[CapturedFrame], predicted: Path | Own | None, k
         raise ExportError(f"{frames[0].folder} has no depth of its own; leave out --depth session to have it found")
     if predicted is None or predicted == "session":
         return SessionDepth() if own else None
-    if predicted == "sweep":
+    if not isinstance(predicted, Path):
         return None
     source = PredictedDepth(predicted)
     if kind == "metric":
@@ -142,17 +142,18 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
             for other in choose_views(cameras, index, depths=_depths(reach), parallax=share, count=WITNESSES // 2)
         ]
         others = [(seen[k].depth, pictures[k].viewmat, pictures[k].K) for k in sorted(set(witnesses))]
-        mean, votes, asked = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
+        found = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
+        votes, asked = found.votes, found.asked
         alike = seen[index].swept.agreement
         kept = (votes >= MIN_VOTES) | ((votes == 1) & (asked == 1) & (alike > SURE_AGREEMENT))
-        depth = np.where(kept, mean, np.float32(0))
+        depth = np.where(kept, found.depth, np.float32(0))
         # Of a frame that nothing could be compared with nothing is known: least of all that it is sky.
         compared = seen[index].swept.agreement > UNCOMPARED
         if frame.labels() is None and compared.any():
             far = _far(pictures[index], reach)
             depth[sky(pictures[index].grey, seen[index].swept.inverse, compared, kept, far)] = FREE
         maps[frame.number] = DepthMap(depth=depth, confidence=np.minimum(votes / np.float32(SURE_VOTES), 1))
-    return FoundDepth(maps)
+    return FoundDepth.of_maps(maps)
 
 
 @cache

@@ -27,31 +27,41 @@ def hybrid_depth(
     typical: float,
     on_view: Callable[[], None],
 ) -> FoundDepth:
-    """Fill what a source does not know with the depth of splats.
+    """Fill what a source does not know with the depth of splats, where other views show the same and none sees through it.
+
+    What other views know counts as what they show; only where they know nothing, their splats do. Further away than
+    anything that is known splats stand for the sky.
 
     Args:
         frames: whose depth is wanted.
         source: what is known.
         splats: trained on the frames.
         typical: median depth of the world, the capture's units.
-        on_view: called once a frame.
+        on_view: called twice a frame.
     """
     c2ws = np.stack([frame.camera.c2w for frame in frames])
     cameras = [
         Pinhole(viewmat=frame.camera.viewmat, K=frame.camera.K, width=frame.camera.width, height=frame.camera.height)
         for frame in frames
     ]
-    drawn = [surface_depth(splats, camera) for camera in cameras]
+    known = [source.of(frame) for frame in frames]
+    solid = [np.where(np.isfinite(one.depth), one.depth, np.float32(0)) for one in known]
+    furthest = max(float(depth.max()) for depth in solid)
+    shown = []
+    for camera, depth in zip(cameras, solid, strict=True):
+        drawn = surface_depth(splats, camera)
+        shown.append(np.where((depth == 0) & (drawn <= furthest), drawn, depth))
+        on_view()
     maps = {}
     for index, frame in enumerate(frames):
         near = choose_neighbours(c2ws, index, distance=BASELINE * typical, count=WITNESSES)
-        others = [(drawn[k], cameras[k].viewmat, cameras[k].K) for k in near]
-        mean, votes, _ = agree(drawn[index], cameras[index].viewmat, cameras[index].K, others)
-        known = source.of(frame)
-        use = (known.depth == 0) & (votes >= MIN_VOTES)
-        confidence = np.ones(use.shape, np.float32) if known.confidence is None else known.confidence
+        others = [(shown[k], cameras[k].viewmat, cameras[k].K) for k in near]
+        found = agree(shown[index], cameras[index].viewmat, cameras[index].K, others)
+        depth, confidence = known[index].depth, known[index].confidence
+        use = (depth == 0) & (found.votes >= MIN_VOTES) & (found.through == 0)
+        sure = np.ones(use.shape, np.float32) if confidence is None else confidence
         maps[frame.number] = DepthMap(
-            depth=np.where(use, mean, known.depth), confidence=np.where(use, np.float32(TRUST), confidence)
+            depth=np.where(use, found.depth, depth), confidence=np.where(use, np.float32(TRUST), sure)
         )
         on_view()
-    return FoundDepth(maps)
+    return FoundDepth.of_maps(maps)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from keepworld_exporters.rasterize.choose import choose_rasterizer
 from keepworld_exporters.rasterize.rasterizer import Pinhole
-from keepworld_exporters.scene import Points, Splats
+from keepworld_exporters.scene import Splats
 from keepworld_exporters.stages.depth import View
-from keepworld_exporters.stages.points import Cloud
+from keepworld_exporters.stages.points import Cloud, part_of
 from keepworld_exporters.stages.splats import splats_from_cloud
 from keepworld_exporters.train.settings import Settings
 from keepworld_exporters.train.shots import Shot
@@ -64,5 +64,5 @@ def thinned(cloud: Cloud, most: int, seed: int) -> Cloud:
     if count <= most:
         return cloud
     chosen = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-    kept = {field.name: getattr(cloud.points, field.name)[chosen] for field in fields(Points)}
-    return Cloud(points=Points(**kept), sizes=cloud.sizes[chosen] * np.float32(math.sqrt(count / most)))
+    fewer = part_of(cloud, chosen)
+    return replace(fewer, sizes=fewer.sizes * np.float32(math.sqrt(count / most)))
