@@ -22,13 +22,20 @@ class Steered:
     Attributes:
         serial: the page's number of the control.
         frame: the first frame it steered.
-        inside_s: from its being handed to the SDK to that frame's being drawn: the chunks' own time. Meant for a server on
-            this machine, whose clock is ours.
+        handed_s: when it was handed to the SDK.
+        drawn_s, sent_s: when that frame was drawn and sent. Meant for a server on this machine, whose clock is ours.
     """
 
     serial: int
     frame: int
-    inside_s: float
+    handed_s: float
+    drawn_s: float
+    sent_s: float
+
+    def told(self) -> dict[str, object]:
+        """For the page, times in milliseconds."""
+        times = {"handed": self.handed_s, "drawn": self.drawn_s, "sent": self.sent_s}
+        return {"serial": self.serial, "frame": self.frame, **{name: at_s * 1000 for name, at_s in times.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +89,19 @@ class Hands:
         """The newest control that a chunk was steered by, if it has not been told before."""
         held = chunk.controls[-1]
         first = next(frame for frame, control in zip(chunk.frames, chunk.controls, strict=True) if control == held)
-        if first.timing is None:
+        timing = first.timing
+        if timing is None:
             return None
         for handed in reversed(self._handed):
-            if handed.serial > self._told and handed.control == held and handed.at_s < first.timing.drawn_s:
+            if handed.serial > self._told and handed.control == held and handed.at_s < timing.drawn_s:
                 self._told = handed.serial
-                return Steered(serial=handed.serial, frame=first.number, inside_s=first.timing.drawn_s - handed.at_s)
+                return Steered(
+                    serial=handed.serial,
+                    frame=first.number,
+                    handed_s=handed.at_s,
+                    drawn_s=timing.drawn_s,
+                    sent_s=timing.sent_s,
+                )
         return None
 
     def _honoured(self, control: Control) -> Control:

@@ -143,7 +143,7 @@ class Walk:
             "slow": self._is_slow,
         }
         if steered is not None:
-            told["steered"] = [steered.serial, steered.frame, steered.inside_s * 1000]
+            told["steered"] = steered.told()
         await self._page.tell(told)
 
     async def _stop(self, text: str) -> None:

@@ -67,7 +67,7 @@ def test_it_is_told_once_which_frame_a_control_steered_and_how_long_that_took() 
     steered = hands.steered(seen)
     assert steered is not None
     assert (steered.serial, steered.frame) == (5, 1)
-    assert steered.inside_s == pytest.approx(102.5 - 101.0)
+    assert steered.drawn_s - steered.handed_s == pytest.approx(102.5 - 101.0)
     assert hands.steered(seen) is None
 
 

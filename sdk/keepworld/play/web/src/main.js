@@ -20,7 +20,7 @@ const MOST_IDLE = 180; // chunks, two minutes in real time: then a world that no
 const latency = new Latency();
 const stage = new Stage($("stage"), {
   painted: (frame, now) => {
-    latency.painted(frame.number, now);
+    latency.shown(frame, now);
     if (awaiting) unveil();
   },
   fail: (text) => say(text, "wrong"),

@@ -47,6 +47,7 @@ export class Stage {
   queue(picture, frame) {
     const time = frame.time * 1000;
     const ahead = performance.now() - time;
+    frame.decoded = performance.now();
     this.ahead = frame.index === 0 ? ahead : Math.max(this.ahead, ahead);
     this.ready.push({ picture, frame, due: this.ahead + time });
     while (this.ready.length > MOST_WAITING) {
@@ -71,6 +72,7 @@ export class Stage {
       picture.close();
       this.shown += 1;
       this.times.push(now);
+      frame.painted = performance.now();
       this.toStamp = frame;
     }
     while (this.times.length && now - this.times[0] > WINDOW_MS) this.times.shift();
