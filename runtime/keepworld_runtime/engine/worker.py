@@ -1,8 +1,9 @@
 """A worker process: loads the families, opens worlds, draws their chunks one after another.
 
-The main thread draws; others listen for commands, prepare events, send frames while the next is drawn, and say that the
-process is alive. When the server goes, however it goes, so does the worker: its command pipe ends, and the kernel sends
-SIGKILL. Where a group has several ranks, each is told the same in the same order, and the first alone gives frames.
+The main thread draws, and hands each frame over before it draws the next: a thread that did so beside it would wait longer for
+Python's lock than the copy takes. Others listen for commands, prepare events, and say that the process is alive. When the
+server goes, however it goes, so does the worker: its command pipe ends, and the kernel sends SIGKILL. Where a group has several
+ranks, each is told the same in the same order, and the first alone gives frames.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 _ALIVE_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1
+_DRAWING_NICENESS = 5
 _PARTS = ("image", "depth", "labels", "confidence")
 
 
@@ -77,6 +79,7 @@ def main(setup: WorkerSetup, place: Place, commands: Connection, answers: Connec
     logs.configure(setup.log_level, setup.log_format, name)
     line = Line(commands, answers, arena, prepares_beside=place.num_ranks == 1)
     line.start()
+    _give_way()
     try:
         models = {name: chosen.make().load(place) for name, chosen in setup.families.items()}
     except Exception as error:  # the family's own; the server says it to whoever started it, and ends this process
@@ -95,13 +98,12 @@ def _die_with_parent() -> None:
     os.dup2(2, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Handover:
-    """A drawn frame on its way to the arena; from here on its arrays are left alone."""
+def _give_way() -> None:
+    """Let this thread, which draws, and those it starts go behind whoever brings to people what has been drawn.
 
-    call: int
-    frame: FrameData
-    drawn_s: float
+    On Linux niceness is a thread's own; where it is the whole process's, the other threads do too little to suffer.
+    """
+    os.nice(_DRAWING_NICENESS)
 
 
 class Line:
@@ -123,23 +125,22 @@ class Line:
         self._slot = 0
         self._speaking = threading.Lock()
         self._free_slots = threading.Semaphore(SLOTS)
-        self._outgoing: queue.Queue[Answer | _Handover] = queue.Queue(maxsize=SLOTS)
         self._prepares_beside = prepares_beside
         self.work: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self.preparations: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
 
     def start(self) -> None:
-        """Begin to listen, to speak, and to say that this process is alive."""
-        for act in (self._listen, self._speak, self._stay_alive):
+        """Begin to listen, and to say that this process is alive."""
+        for act in (self._listen, self._stay_alive):
             threading.Thread(target=act, daemon=True).start()
 
     def say(self, answer: Answer) -> None:
-        """Tell the server, after everything that was said before."""
-        self._outgoing.put(answer)
+        """Tell the server."""
+        self._send(answer)
 
     def give(self, call: int, frame: FrameData, drawn_s: float) -> None:
-        """Send a frame while the next is drawn; waits only when the server is far behind."""
-        self._outgoing.put(_Handover(call, frame, drawn_s))
+        """Send a frame, of which nothing is needed afterwards; waits only when the server is far behind."""
+        self._send(self._stored(call, frame, drawn_s))
 
     def _listen(self) -> None:
         try:
@@ -154,25 +155,20 @@ class Line:
         except (EOFError, OSError):
             os._exit(0)
 
-    def _speak(self) -> None:
-        while True:
-            answer = self._outgoing.get()
-            self._send(self._stored(answer) if isinstance(answer, _Handover) else answer)
-
     def _stay_alive(self) -> None:
         while True:
             time.sleep(_ALIVE_EVERY_S)
             self._send(Alive())
 
-    def _stored(self, given: _Handover) -> Drawn | Failed:
+    def _stored(self, call: int, frame: FrameData, drawn_s: float) -> Drawn | Failed:
         """Copy a frame into the next slot; slots become free in the order they were taken."""
-        frame, parts = given.frame, dict(_parts(given.frame))
+        parts = dict(_parts(frame))
         self._free_slots.acquire()
         try:
             layout = self._arena.write(self._slot, tuple(parts.values()))
         except ValueError as error:
-            return Failed(given.call, str(error))
-        drawn = Drawn(given.call, self._slot, layout, tuple(parts), frame.index, frame.c2w, frame.K, given.drawn_s)
+            return Failed(call, str(error))
+        drawn = Drawn(call, self._slot, layout, tuple(parts), frame.index, frame.c2w, frame.K, drawn_s)
         self._slot = (self._slot + 1) % SLOTS
         return drawn
 
