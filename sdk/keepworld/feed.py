@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -116,7 +117,16 @@ class Feed:
         if self._link is None:
             self._settings = settings
         await self._linked()
-        if not keep and settings != self._settings:
+        if not keep:
+            self._change(settings)
+
+    def rest(self) -> None:
+        """Have nothing made until the next walk, and hold no promise of the clock."""
+        if self._settings is not None:
+            self._change(replace(self._settings, pace="pause", only_scripted=True))
+
+    def _change(self, settings: Settings) -> None:
+        if settings != self._settings:
             self._settings = settings
             config, pace = settings.config_message(), settings.pace_message()
             self.send("config", world_service_pb2.StreamSessionRequest(config=config))

@@ -115,6 +115,8 @@ class Walker:
         finally:
             if self._hands is hands:
                 await self.let_go()
+                if settings.pace == "realtime":  # a promise that somebody else may need
+                    self._feed.rest()
 
     async def _hold(
         self, read: Callable[[], Control | None] | None, changed: Callable[[], Awaitable[None]] | None

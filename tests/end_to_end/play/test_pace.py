@@ -13,9 +13,8 @@ from keepworld.play.line import Line
 from tests.end_to_end.play.browser import server
 
 TOO_SLOW = "slow=0.25"  # seconds a frame; costs are averaged, and so much is felt after one chunk
-
-
 SLOW = "slow=0.06"  # more than a 24th of one
+STEADY = "slow=0.024"  # more than half of that
 
 
 class Page:
@@ -81,3 +80,18 @@ async def test_one_that_is_refused_again_goes_on_as_it_did(address: str, monkeyp
     assert not page.heard("stopped")
     assert len(page.heard("slow")) == 1
     assert all(content["slow"] for content in page.heard("chunk"))
+
+
+async def test_a_walk_that_has_ended_takes_no_time_from_the_next(address: str) -> None:
+    async with (
+        AsyncClient(address) as client,
+        client.sessions.open(STEADY, record=False) as first,
+        client.sessions.open(STEADY, record=False) as other,
+    ):
+        await anext(first.stream(pace="fast"))
+        for number, session in enumerate((first, other)):  # two at once are more than the server can promise
+            page = Page()
+            walking = walk.Walk(Line(id=number, session=session, prompt=""), page, "jpeg")
+            await page.until(slow=False, chunks=2)
+            await walking.end()
+            assert not page.heard("slow")
