@@ -64,9 +64,19 @@ def bake_lamps(
 ) -> NDArray[np.float32]:
     """How strongly lit windows [N, 6] (position, outward normal) shine on each vertex [V]."""
     light = np.zeros(len(vertices), np.float32)
-    for lamp in lamps.astype(np.float32):
+    lamps = lamps.astype(np.float32)
+    places = np.ascontiguousarray(vertices.T)
+    reached = np.ones(len(vertices), np.bool_)
+    for along, place in zip(places, lamps.T, strict=False):
+        reached &= (along > place.min() - _LAMP_REACH - 1.0) & (along < place.max() + _LAMP_REACH + 1.0)
+    there = np.nonzero(reached)[0]
+    x, y, z = places[:, there]
+    for lamp in lamps:
         position, facing = lamp[:3], lamp[3:]
-        near = np.nonzero(np.abs(vertices - position).max(1) < _LAMP_REACH)[0]
+        near = np.abs(x - position[0]) < _LAMP_REACH
+        near &= np.abs(y - position[1]) < _LAMP_REACH
+        near &= np.abs(z - position[2]) < _LAMP_REACH
+        near = there[near]
         towards = position + 0.35 * facing - vertices[near]
         squared = (towards**2).sum(1)
         distance = np.sqrt(squared)

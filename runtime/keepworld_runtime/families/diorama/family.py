@@ -51,12 +51,10 @@ class DioramaModel:
 
     def __init__(self, num_threads: int) -> None:
         # Numba and Embree take seconds to load: only what draws imports them.
-        from keepworld_runtime.families.diorama.render import warm_up
         from keepworld_runtime.families.diorama.scene import build_scene
 
         self._num_threads = num_threads
         self._scene_of = lru_cache(maxsize=_SCENES_KEPT)(build_scene)
-        warm_up()
 
     def open(self, spec: WorldSpec) -> DioramaWorld:
         """Make a world."""

@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from keepworld.camera import intrinsics
 from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama import antialias
 from keepworld_runtime.families.diorama.body import Body, body_of, empty_body
 from keepworld_runtime.families.diorama.hits import Hits
 from keepworld_runtime.families.diorama.rows import Rows, rows_of
-from keepworld_runtime.families.diorama.scene import Scene, build_scene
+from keepworld_runtime.families.diorama.scene import Scene
 from keepworld_runtime.families.diorama.sky import light_of
-from keepworld_runtime.families.diorama.spec import Conditions, Moment, Part, SceneSpec
+from keepworld_runtime.families.diorama.spec import Moment, Part
 from keepworld_runtime.families.diorama.view import STATIC, View
 from keepworld_runtime.families.family import Label
 
@@ -230,12 +229,3 @@ def _renewed(held: tuple[tuple[Part, ...], Body], parts: tuple[Part, ...]) -> tu
     if len(old) == len(parts) and all(a is b for a, b in zip(old, parts, strict=True)):
         return held
     return parts, body_of(parts)
-
-
-def warm_up() -> None:
-    """Compile or load all kernels, by rendering a tiny picture of a small scene."""
-    spec = SceneSpec(
-        seed=0, biome="desert", settlement="none", density="sparse", palette="natural", landmark="none", water="pond"
-    )
-    renderer = Renderer(build_scene(spec), 32, 18, 1)
-    renderer.render(renderer.scene.start, intrinsics(32, 18, 1.2), Moment(time_s=0.0, conditions=Conditions()))

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import trimesh
+from keepworld_runtime.families.diorama.baking import bake_lamps
 from keepworld_runtime.families.diorama.biomes import BIOMES
 from keepworld_runtime.families.diorama.layout import HOUSES
 from keepworld_runtime.families.diorama.planting import DENSITY
@@ -145,3 +146,16 @@ def test_each_word_of_a_heading_changes_the_scene():
 def test_all_pairs_of_landmark_and_water_leave_the_start_free():
     for landmark, water in itertools.product(("bridge", "castle", "lighthouse"), ("lake", "sea")):
         assert_sound(build_scene(spec_of(5, "desert", "village", "sparse", landmark, water)))
+
+
+def test_lamps_shine_together_as_each_does_alone(rng):
+    vertices = rng.uniform(-60, 60, (4000, 3)).astype(np.float32)
+    normals = rng.normal(size=(4000, 3)).astype(np.float32)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    lamps = np.concatenate([rng.uniform(-30, 30, (6, 3)), np.tile([0.0, 0.0, 1.0], (6, 1))], axis=1)
+    alone = [bake_lamps(vertices, normals, lamp[None]) for lamp in lamps]
+    together = bake_lamps(vertices, normals, lamps)
+    np.testing.assert_allclose(together, np.sum(alone, axis=0), rtol=1e-6)
+    assert 0 < (together > 0).mean() < 0.2
+    far = np.linalg.norm(vertices[:, None] - lamps[:, :3], axis=-1).min(1) > 15.5
+    assert not together[far].any()
