@@ -4,7 +4,7 @@
 # ///
 """Generate sdk/keepworld/v1 from the .proto files, with a generator pinned apart from the project's environment.
 
-uv run proto/generate.py            or: python proto/generate.py --venv   (makes a throw-away environment by itself)
+uv run proto/generate.py            or: python proto/generate.py --venv   (makes an environment of its own, in build/)
 uv run proto/generate.py --check    fail if what is committed is not what the .proto files give
 uv run proto/generate.py --descriptors dist/keepworld.v1.binpb    the protocol as one file, for those without a protoc
 """
@@ -12,7 +12,9 @@ uv run proto/generate.py --descriptors dist/keepworld.v1.binpb    the protocol a
 from __future__ import annotations
 
 import argparse
+import fcntl
 import filecmp
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -71,12 +73,18 @@ def differing_files(fresh: Path) -> list[str]:
 
 
 def run_in_own_environment(arguments: list[str]) -> int:
-    """Run this file again inside a throw-away virtual environment that holds the pinned generator."""
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = str(Path(folder) / "bin" / "python")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-        return subprocess.run([python, __file__, *arguments], check=False).returncode
+    """Run this file again inside a virtual environment that holds the pinned generator: made once, kept in build/."""
+    pins = hashlib.sha256(f"{REQUIREMENTS} {sys.version}".encode()).hexdigest()[:12]
+    folder = PROTO.parent / "build" / f"generator-{pins}"
+    python, whole = str(folder / "bin" / "python"), folder / "whole"
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            venv.create(folder, with_pip=True, clear=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+            whole.touch()
+    return subprocess.run([python, __file__, *arguments], check=False).returncode
 
 
 def main() -> int:
@@ -87,7 +95,7 @@ def main() -> int:
         "--descriptors", type=Path, metavar="FILE", help="write the protocol as a descriptor set there, and no code"
     )
     parser.add_argument(
-        "--venv", action="store_true", help="install the pinned generator into a throw-away environment first"
+        "--venv", action="store_true", help="run in an environment of its own that has the pinned generator"
     )
     options = parser.parse_args()
     if options.venv:
