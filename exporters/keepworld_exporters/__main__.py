@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from keepworld_exporters.command import UsageError, dataset_of, parser_of_export
 from keepworld_exporters.interruption import Interruption
 
 if TYPE_CHECKING:
+    from keepworld_exporters.expect import Expected
     from keepworld_exporters.export import Start
     from keepworld_exporters.plan import Plan
     from keepworld_exporters.progress import Progress
@@ -34,12 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     interruption = Interruption()
     try:
         from keepworld_exporters.dataset import make_dataset
-        from keepworld_exporters.export import begin, export
+        from keepworld_exporters.expect import expect
+        from keepworld_exporters.export import export
         from keepworld_exporters.ingest.prepare import prepared
 
         dataset = dataset_of(arguments)
         plan = None if dataset else plan_of(arguments)
         wanted = wanted_of(arguments)
+        if plan is not None and arguments.estimate:
+            _tell_estimate(expect(arguments.source, wanted, plan), as_json=arguments.json)
+            return 0
         told = _Told(_teller(arguments.progress))
         with (
             interruption.between_steps(told) as tell,
@@ -50,11 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 assert plan is not None
                 plan = replace(plan, told=ready.told)
-                if arguments.estimate:
-                    _tell_estimate(begin(ready.capture, plan), as_json=arguments.json)
-                    return 0
                 starter = _starter(arguments.progress, told)
-                content = export(ready.capture, plan, on_progress=ready.tell, on_start=starter)
+                content = export(
+                    ready.capture, plan, on_progress=ready.tell, on_start=starter, before=ready.before
+                )  # fmt: skip
     except KeyboardInterrupt:
         resumed = "; the same command goes on with the training" if plan is not None and plan.trained_as else ""
         print(f"\nkeepworld-export: interrupted; no half-written file is left{resumed}", file=sys.stderr)
@@ -111,18 +115,16 @@ def _starter(choice: str | None, told: _Told) -> Callable[[Start, tuple[Path, ..
     return tell
 
 
-def _tell_estimate(start: Start, *, as_json: bool) -> None:
-    expected = start.expected
+def _tell_estimate(expected: Expected, *, as_json: bool) -> None:
+    estimate = expected.estimate
     if as_json:
-        print(
-            json.dumps({"expected": asdict(expected), "voxel": start.seen.resolution.voxel, "rings": start.seen.rings})
-        )
+        told = {"voxel": expected.voxel, "rings": expected.rings, "pace": expected.pace}
+        print(json.dumps({"expected": estimate.asdict(), **told}))
         return
-    for name, seconds in expected.processor_s.items():
+    for name, seconds in estimate.processor_s.items():
         print(f"  {name:10} {seconds:7.1f} s of a processor")
-    print(
-        f"{expected.told()}, with nothing else running; cells of {start.seen.resolution.voxel:g}, {start.seen.rings} rings"
-    )
+    cells = "" if expected.voxel is None else f"; cells of {expected.voxel:g}, {expected.rings} rings"
+    print(f"{estimate.told()}, with nothing else running{cells}")
 
 
 def _teller(choice: str | None) -> Callable[[Progress], None]:

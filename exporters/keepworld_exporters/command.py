@@ -13,7 +13,7 @@ from keepworld_exporters.train.settings import BUDGETS, PRESETS, PREVIEW, Traini
 
 if TYPE_CHECKING:
     from keepworld_exporters.dataset import Dataset
-    from keepworld_exporters.ingest.prepare import Wanted
+    from keepworld_exporters.ingest.wanted import Wanted
     from keepworld_exporters.plan import Plan
 
 EXAMPLES = """\

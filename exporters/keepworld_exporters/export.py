@@ -14,7 +14,8 @@ from keepworld.files import whole_file, write_atomically
 
 from keepworld_exporters import manifest
 from keepworld_exporters.compose import compose
-from keepworld_exporters.estimate import Estimate, fitting
+from keepworld_exporters.cost import Before, Estimate
+from keepworld_exporters.estimate import LOOK, fitting
 from keepworld_exporters.formats import FORMATS, encode_files, frames, parts_glb
 from keepworld_exporters.heldout import MAX_HELDOUT
 from keepworld_exporters.making import Made, Maker, places_of, training_file
@@ -37,7 +38,6 @@ from keepworld_exporters.unfinished import Unfinished, capture_digest
 from keepworld_exporters.video import write_video
 
 MAX_FOUND = 80  # frames whose depth is found from their pictures: two seconds each
-_FIRST_LOOK = 3.0  # seconds, about, before anything is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,7 +84,8 @@ def begin(capture: Capture, plan: Plan) -> Start:
     if source is not None and selection.used[0].labels() is None:
         source = without_moving(selection.used, source, typical=typical)
     if reach:
-        seen = guess(selection.used, resolution)
+        camera = capture.frames[0].camera
+        seen = guess(len(selection.used), (camera.width, camera.height), resolution)
     else:
         seen = look(selection.used, source, resolution, backdrop=plan.amounts().backdrop)
     plan, coarser, expected = fitting(
@@ -104,6 +105,7 @@ def export(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_start: Callable[[Start, tuple[Path, ...]], None] = lambda start, kept: None,
+    before: Before | None = None,
 ) -> dict[str, object]:
     """Make the files of a plan from a capture, and measure them.
 
@@ -115,6 +117,7 @@ def export(
         plan: what to make of it.
         on_progress: told of every step.
         on_start: told what it will take, and where it keeps what it has done so far, before it does.
+        before: what was done to the walk before, for the report.
 
     Returns:
         What `report.json` holds: `files` (name -> path, bytes, counts and figures), `metrics`, `psnr`, `seconds`, `manifest`.
@@ -122,11 +125,13 @@ def export(
     Raises:
         ExportError: the capture has no depth, nothing lasting in view, or would need too much memory.
     """
-    start = begin(capture, plan)
+    looking = Clock({LOOK: 1.0}, lambda progress: None, after=before.clock if before else None)
+    with looking.stage(LOOK):
+        start = begin(capture, plan)
     plan, selection, resolution = start.plan, start.selection, start.seen.resolution
     unfinished = Unfinished(plan.files[0].parent, _decisive(capture, start))
     on_start(start, (unfinished.folder, training_file(plan)))
-    clock = Clock({**start.expected.processor_s, "read": _FIRST_LOOK}, on_progress)
+    clock = Clock({**start.expected.processor_s, LOOK: 0.0}, on_progress, after=looking)
     try:
         with clock.stage("read"):
             truth = load_truth(plan.truth, selection.used, resolution) if plan.truth and selection.used else None
@@ -160,7 +165,9 @@ def export(
                         max_depth=resolution.max_depth,
                         on_step=step,
                     )
-        content = _content(capture, start, files, clock, unfinished, about)
+        expected = start.expected.after(before.expected) if before else start.expected
+        content = _content(capture, start, files, unfinished, about)
+        content |= {"expected": expected.asdict(), **clock.taken()}
         if holes is not None:
             content["holes"] = asdict(holes)
         for folder in sorted({path.parent for path in plan.files}):
@@ -173,7 +180,8 @@ def export(
                 if page.film is not None:
                     write_atomically(plan.report / "turntable.mp4", page.film)
                 write_atomically(plan.report / "report.html", render_page(page))
-                write_atomically(plan.report / "report.json", json.dumps(content, indent=1).encode())
+            content |= clock.taken()
+            write_atomically(plan.report / "report.json", json.dumps(content, indent=1).encode())
     finally:
         # A kill leaves what was done, to go on from; an end of any other kind leaves nothing.
         unfinished.forget()
@@ -259,7 +267,6 @@ def _content(
     capture: Capture,
     start: Start,
     files: Mapping[str, Mapping[str, object]],
-    clock: Clock,
     unfinished: Unfinished,
     about: Mapping[str, object],
 ) -> dict[str, object]:
@@ -270,10 +277,6 @@ def _content(
         "metrics": metrics,
         "psnr": metrics.get("psnr"),
         "revisit": asdict(revisit) if revisit else None,
-        "seconds": {name: round(seconds, 2) for name, seconds in clock.seconds.items()},
-        "processor_s": {name: round(seconds, 2) for name, seconds in clock.processor_s.items()},
-        "peak_bytes": dict(clock.peak_bytes),
-        "expected": asdict(start.expected),
         "coarser": round(start.coarser, 3),
         "pace": round(start.seen.pace, 3),
         "rings": start.seen.rings,

@@ -18,7 +18,8 @@ from keepworld.capture import Capture
 from keepworld.errors import KeepworldError
 from numpy.typing import NDArray
 
-from keepworld_exporters.ingest.prepare import Wanted, refined
+from keepworld_exporters.ingest.prepare import refined
+from keepworld_exporters.ingest.wanted import Wanted
 from keepworld_exporters.stages.epipolar import epipolar_errors
 from keepworld_exporters.stages.features import match_frames
 

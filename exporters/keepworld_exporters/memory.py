@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from pathlib import Path
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -31,6 +32,7 @@ def forget_peak() -> None:
 
 def give_back() -> None:
     """Return to the machine what was freed: the C library's heap keeps it otherwise, under what the next stage holds."""
+    gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError):  # not glibc

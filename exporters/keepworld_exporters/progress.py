@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,24 +34,27 @@ class Clock:
     Args:
         weights: stage -> about how long it takes compared to the others, in the order they come.
         tell: called at most every `INTERVAL_S`, and at the beginning and end of each stage.
+        after: a clock of what was done before, whose figures stand before this one's.
 
     Attributes:
         seconds: what each stage took.
-        processor_s: of processors' time, which another program beside this one does not change.
+        processor_s: of processors' time, also of processes begun in it; another program beside this one hardly changes it.
         peak_bytes: the most memory the process held in each.
     """
 
-    def __init__(self, weights: Mapping[str, float], tell: Callable[[Progress], None]) -> None:
-        self.seconds: dict[str, float] = {}
-        self.processor_s: dict[str, float] = {}
-        self.peak_bytes: dict[str, int] = {}
+    def __init__(
+        self, weights: Mapping[str, float], tell: Callable[[Progress], None], *, after: Clock | None = None
+    ) -> None:
+        self.seconds: dict[str, float] = dict(after.seconds) if after else {}
+        self.processor_s: dict[str, float] = dict(after.processor_s) if after else {}
+        self.peak_bytes: dict[str, int] = dict(after.peak_bytes) if after else {}
         self._weights, self._tell = weights, tell
         self._done, self._began, self._told = 0.0, time.monotonic(), 0.0
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[], None]]:
         """Time a stage; what comes back is to be called after each of its `steps`."""
-        began, worked, count = time.monotonic(), time.process_time(), 0
+        began, worked, count = time.monotonic(), _worked_s(), 0
         memory.give_back()
         memory.forget_peak()
         self._report(name, 0.0, always=True)
@@ -63,9 +67,17 @@ class Clock:
         yield step
         self._done += self._weights[name]
         self.seconds[name] = time.monotonic() - began
-        self.processor_s[name] = time.process_time() - worked
+        self.processor_s[name] = _worked_s() - worked
         self.peak_bytes[name] = memory.peak()
         self._report(name, 0.0, always=True)
+
+    def taken(self) -> dict[str, dict[str, float]]:
+        """What the stages have taken so far, as a report has it."""
+        return {
+            "seconds": {name: round(seconds, 2) for name, seconds in self.seconds.items()},
+            "processor_s": {name: round(seconds, 2) for name, seconds in self.processor_s.items()},
+            "peak_bytes": dict(self.peak_bytes),
+        }
 
     def _report(self, stage: str, part: float, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -76,6 +88,11 @@ class Clock:
         elapsed = now - self._began
         left_s = elapsed * (1 - share) / share if share > 0.05 else None
         self._tell(Progress(stage=stage, share=share, left_s=left_s, memory_bytes=memory.resident()))
+
+
+def _worked_s() -> float:
+    """Processors' time so far: this process's, and that of those it began which have ended."""
+    return sum(os.times()[:4])
 
 
 def told_s(seconds: float) -> str:

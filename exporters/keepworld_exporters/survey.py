@@ -16,6 +16,7 @@ from keepworld_exporters.stages.fuse import STEP, rings_of
 from keepworld_exporters.stages.points import FINER, count_points
 from keepworld_exporters.stages.select import evenly
 from keepworld_exporters.stages.sources import DepthSource
+from keepworld_exporters.stages.stereo import SWEEP_WIDTH
 from keepworld_exporters.stages.tsdf import SIDE, blocks_needed
 
 LOOKS = 12  # frames that are looked at
@@ -38,6 +39,7 @@ class Surveyed:
         megapixels: of all the frames that are to be used.
         frames: how many these are.
         points: about how many a cloud in the finest cells would have.
+        swept: megapixels of the frames as small as planes are swept in, where their depth is to be found.
         resident: bytes that the program holds already, its libraries and compiled code above all.
         pace: of this machine, as `pace.pace` says.
     """
@@ -49,6 +51,7 @@ class Surveyed:
     megapixels: float
     frames: int
     points: int
+    swept: float = 0.0
     resident: int = PROGRAM_BYTES
     pace: float = 1.0
 
@@ -85,19 +88,25 @@ def look(
     )
 
 
-def guess(frames: Sequence[CapturedFrame], resolution: Resolution) -> Surveyed:
-    """What may be said of frames whose depth is yet to be found: all of them show surfaces, each in part what others do."""
-    camera = frames[0].camera
-    pixels = camera.width * camera.height
-    blocks = LAYERS * pixels / (CELL_PIXELS * SIDE) ** 2 * math.sqrt(len(frames))
+def guess(count: int, size: tuple[int, int], resolution: Resolution) -> Surveyed:
+    """What may be said of frames whose depth is yet to be found: all of them show surfaces, each in part what others do.
+
+    Args:
+        count: of the frames that will be used.
+        size: their width and height, pixels.
+        resolution: cell size and range.
+    """
+    pixels = size[0] * size[1]
+    blocks = LAYERS * pixels / (CELL_PIXELS * SIDE) ** 2 * math.sqrt(count)
     return Surveyed(
         resolution=resolution,
         rings=0,
         blocks=(round(blocks),),
         lasting=1.0,
-        megapixels=len(frames) * pixels / 1e6,
-        frames=len(frames),
-        points=round(pixels * math.sqrt(len(frames))),
+        megapixels=count * pixels / 1e6,
+        frames=count,
+        points=round(pixels * math.sqrt(count)),
+        swept=count * pixels / max(1, round(size[0] / SWEEP_WIDTH)) ** 2 / 1e6,
         resident=memory.resident() or PROGRAM_BYTES,
         pace=pace(),
     )

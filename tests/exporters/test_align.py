@@ -9,8 +9,9 @@ from keepworld.camera import PoseSource, Units
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from keepworld_exporters.ingest import recapture
-from keepworld_exporters.ingest.prepare import Wanted, prepared
+from keepworld_exporters.ingest.prepare import prepared
 from keepworld_exporters.ingest.sources import Asked
+from keepworld_exporters.ingest.wanted import Wanted
 from keepworld_exporters.stages import align, anchor
 from keepworld_exporters.stages.epipolar import epipolar_errors
 from keepworld_exporters.stages.features import match_frames

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keepworld.export
@@ -14,35 +13,18 @@ import plyfile
 import pytest
 import trimesh
 from keepworld.capture import Capture
-from keepworld.errors import ExportError
 from keepworld.operation import Operation
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.command import DATASETS
-from keepworld_exporters.estimate import estimate, fitting
-from keepworld_exporters.export import begin
 from keepworld_exporters.formats.paths import MODELS
 from keepworld_exporters.outputs import output_of, usual_names
 from keepworld_exporters.placement import Placement
-from keepworld_exporters.plan import Budget, Plan
 from keepworld_exporters.profiles import PROFILES
 from keepworld_exporters.scene import Mesh
-from keepworld_exporters.stages.depth import load_view
 from keepworld_exporters.stages.fuse import Surface
 from keepworld_exporters.stages.holes import Holes
-from keepworld_exporters.stages.points import FINER, count_points
 from keepworld_exporters.train.settings import BUDGETS, Training
 from keepworld_exporters.unfinished import Unfinished
-
-from tests import scenes
-
-
-@pytest.fixture(scope="module")
-def meadow(tmp_path_factory):
-    """A box on a plain 1.6 m below the cameras."""
-    ground = scenes.Solid((-30, 1.6, -5), (30, 2.6, 60), scenes.chequered((90, 160, 60), 0.5))
-    box = scenes.Solid((-1, 0.6, 5), (1, 1.6, 6), scenes.plain(200, 40, 40))
-    path = [scenes.look((0.2 * k - 1, 0, 0.1 * k), (0, 0.8, 6)) for k in range(13)]
-    return scenes.write(tmp_path_factory.mktemp("meadow") / "walk", [ground, box], path, size=(128, 96)).folder
 
 
 @pytest.mark.parametrize(
@@ -117,69 +99,9 @@ def test_a_placement_is_undone_exactly(rng):
     np.testing.assert_allclose(placed.undo(moved).vertices, mesh.vertices, atol=1e-5)
 
 
-def plan_for(folder, **changes):
-    return Plan(files=(folder / "x.glb", folder / "x.splat.ply"), **changes)
-
-
-def test_a_larger_walk_is_expected_to_take_more(meadow, tmp_path):
-    plan = plan_for(tmp_path, budget=Budget(texture=512))
-    seen = begin(Capture(meadow), plan).seen
-    size = {"frames": 13, "heldout": 2, "blind": False}
-    small = estimate(plan, seen, **size)
-    wider = replace(seen, blocks=(100 * seen.blocks[0],), points=100 * seen.points)
-    large = estimate(plan, replace(wider, frames=100 * seen.frames, megapixels=100 * seen.megapixels), **size)
-    finer = estimate(replace(plan, budget=Budget(texture=4096)), seen, **size)
-    assert large.seconds > 2 * small.seconds and large.peak_bytes > small.peak_bytes
-    assert finer.seconds > small.seconds and finer.peak_bytes > small.peak_bytes
-    assert list(small.processor_s) == ["read", "points", "mesh", "texture", "splats", "colours", "write", "measure"]
-
-
-def test_a_machine_half_as_fast_is_expected_to_take_twice_as_long(meadow, tmp_path):
-    plan = plan_for(tmp_path, preset="standard")
-    seen = begin(Capture(meadow), plan).seen
-    size = {"frames": 13, "heldout": 2, "blind": False}
-    once, twice = (estimate(plan, replace(seen, pace=pace), **size) for pace in (1.0, 2.0))
-    assert twice.seconds == pytest.approx(2 * once.seconds) and twice.peak_bytes == once.peak_bytes
-    minute = estimate(replace(plan, training=Training(minutes=1)), replace(seen, pace=2.0), **size)
-    fewer = estimate(replace(plan, training=Training(steps=300)), replace(seen, pace=2.0), **size)
-    rest = {name: value for name, value in twice.processor_s.items() if name != "standard"}
-    assert {name: value for name, value in minute.processor_s.items() if name != "standard"} == rest
-    assert minute.seconds - sum(rest.values()) == pytest.approx(60, abs=0.06 * sum(rest.values()) + 1)
-    assert fewer.processor_s["standard"] == pytest.approx(twice.processor_s["standard"] / 10)
-
-
-def test_the_number_of_points_is_foreseen(meadow, tmp_path):
-    start = begin(Capture(meadow), plan_for(tmp_path, holdout=0))
-    views = [load_view(frame, start.source) for frame in start.selection.used]
-    assert start.seen.points == pytest.approx(count_points(views, start.seen.resolution.voxel / FINER), rel=0.25)
-
-
-def test_the_memory_that_an_export_takes_is_about_what_it_said(meadow, tmp_path):
-    command = [sys.executable, "-m", "keepworld_exporters", str(meadow), f"{tmp_path}/out/", "--json"]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    assert max(told["peak_bytes"].values()) == pytest.approx(told["expected"]["peak_bytes"], rel=0.3)
-
-
-def test_what_does_not_fit_is_made_coarser_unless_the_caller_wants_it_so(meadow, tmp_path):
-    plan = plan_for(tmp_path)
-    seen = replace(begin(Capture(meadow), plan).seen, blocks=(400_000,))
-    size = {"frames": 13, "heldout": 2, "blind": False}
-    needs = estimate(plan, seen, **size).peak_bytes
-    fitted, coarser, found = fitting(replace(plan, max_memory=needs // 3), seen, **size)
-    assert found.peak_bytes <= needs // 3 and coarser > 1 and fitted.budget.points < plan.budget.points
-    with pytest.raises(ExportError, match=r"GB of memory and may use .*--voxel.*--max-memory"):
-        fitting(replace(plan, max_memory=needs // 3, voxel=0.01), seen, **size)
-
-
 def test_too_little_memory_is_said_before_anything_is_made(meadow, tmp_path, capsys):
     assert main([str(meadow), str(tmp_path / "x.glb"), "--max-memory", "0.1", "--progress", "none"]) == 1
     assert "--max-memory" in capsys.readouterr().err and not list(tmp_path.iterdir())
-
-
-def test_an_estimate_makes_nothing(meadow, tmp_path, capsys):
-    assert main([str(meadow), f"{tmp_path}/out/", "--estimate", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["expected"]["seconds"] > 0 and told["expected"]["peak_bytes"] > 10**8 and not list(tmp_path.iterdir())
 
 
 def test_what_is_kept_of_an_unfinished_export_comes_back_and_only_for_the_same_one(rng, tmp_path):
@@ -225,18 +147,6 @@ def test_what_the_sdk_knows_by_name_is_what_there_is():
     assert tuple(BUDGETS) == keepworld.export.REFINEMENTS and keepworld.export.DATASETS == DATASETS
     assert {f".{kind}" for kind in DATASETS} == set(MODELS)
     assert [Training(budget=name).settings(name).iterations for name in BUDGETS] == [7_000, 30_000]
-
-
-def test_a_training_is_what_its_budget_says_whatever_the_preset(meadow, tmp_path):
-    """And it is that which is expected to take so long."""
-    files = (tmp_path / "x.ply",)
-    plans = [Plan(files=files, training=Training(budget=budget)) for budget in (None, *BUDGETS)]
-    assert [plan.trained_as for plan in plans] == [None, *BUDGETS]
-    assert Plan(files=files, preset="standard").trained_as == "standard"
-    took = [sum(begin(Capture(meadow), plan).expected.processor_s.values()) for plan in plans]
-    assert took[0] < 0.2 * took[1] < 0.2 * took[2]
-    with pytest.raises(ValueError, match=r"training\.budget must be one of None, 3dgs-7k, 3dgs-30k, got '7k'"):
-        Plan(files=files, training=Training(budget="7k"))
 
 
 def test_an_operation_that_is_stopped_keeps_its_training_and_a_cancelled_one_nothing(meadow, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from keepworld.camera import CONVENTIONS, Units
 from keepworld_exporters.stages.quality import LEVELS
 
 if TYPE_CHECKING:
-    from keepworld_exporters.ingest.prepare import Wanted
+    from keepworld_exporters.ingest.wanted import Wanted
 
 SOURCES = """\
 SOURCE is any of these; which one it is, is found out:
@@ -82,8 +82,8 @@ def wanted(arguments: argparse.Namespace) -> Wanted:
     Raises:
         ValueError: they make no sense together.
     """
-    from keepworld_exporters.ingest.prepare import Wanted
     from keepworld_exporters.ingest.sources import Asked
+    from keepworld_exporters.ingest.wanted import Wanted
     from keepworld_exporters.stages.scale import parse_mark
 
     distance = None

@@ -36,6 +36,16 @@ def is_film(path: Path) -> bool:
     return _demuxer(path) is not None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reel:
+    """What a film's header says: about how many frames, how large, and how many a second."""
+
+    frames: int
+    width: int
+    height: int
+    rate: float
+
+
 def stills(path: Path, folder: Path, *, limit: int, on_still: Callable[[], None]) -> tuple[list[Still], float]:
     """Write frames of a film as pictures: at most `limit`, evenly, of each stretch the sharpest.
 
@@ -45,8 +55,8 @@ def stills(path: Path, folder: Path, *, limit: int, on_still: Callable[[], None]
     Raises:
         ExportError: it cannot be decoded, or is too large.
     """
-    count, rate = _measure(path)
-    every = max(1, -(-count // limit))
+    reel = measure(path)
+    every = max(1, -(-reel.frames // limit))
     kept: list[Still] = []
     best: tuple[float, int, float, NDArray[np.uint8]] | None = None
     for number, time_s, image in _decode(path):
@@ -61,7 +71,7 @@ def stills(path: Path, folder: Path, *, limit: int, on_still: Callable[[], None]
         kept.append(_write(best, folder))
     if not kept:
         raise ExportError(f"{path}: the video has no frames")
-    return kept, rate
+    return kept, reel.rate
 
 
 def numbered(path: Path, folder: Path, *, count: int) -> tuple[list[Still], float]:
@@ -70,7 +80,7 @@ def numbered(path: Path, folder: Path, *, count: int) -> tuple[list[Still], floa
     Raises:
         ExportError: it has another number, or cannot be decoded.
     """
-    _, rate = _measure(path)
+    rate = measure(path).rate
     kept = []
     for number, time_s, image in _decode(path):
         if number >= count:
@@ -83,7 +93,7 @@ def numbered(path: Path, folder: Path, *, count: int) -> tuple[list[Still], floa
 
 def near(path: Path, folder: Path, times: NDArray[np.float64], *, within: float) -> tuple[list[Still], float]:
     """Write the frames of a film that lie within so many seconds of any of some times [N]."""
-    _, rate = _measure(path)
+    rate = measure(path).rate
     kept = []
     for number, time_s, image in _decode(path):
         if np.abs(times - time_s).min() < within:
@@ -106,17 +116,20 @@ def _demuxer(path: Path) -> str | None:
     return next((name for at, start, name in STARTS if head[at : at + len(start)] == start), None)
 
 
-def _measure(path: Path) -> tuple[int, float]:
-    """About how many frames a film has, and how many a second."""
+def measure(path: Path) -> Reel:
+    """What a film is, from its header alone.
+
+    Raises:
+        ExportError: it cannot be read as a video, or is too large.
+    """
     try:
         with path.open("rb") as file, av.open(file, "r", format=_demuxer(path)) as container:
             stream = container.streams.video[0]
-            _check(path, stream.codec_context.width, stream.codec_context.height)
+            width, height = stream.codec_context.width, stream.codec_context.height
+            _check(path, width, height)
             rate = float(stream.average_rate or stream.guessed_rate or Fraction(24))
-            if stream.frames > 0:
-                return min(stream.frames, MAX_FRAMES), rate
-            seconds = float(container.duration or 0) / av.time_base
-            return int(max(1, min(seconds * rate, MAX_FRAMES))), rate
+            count = stream.frames or int(max(1, float(container.duration or 0) / av.time_base * rate))
+            return Reel(frames=min(count, MAX_FRAMES), width=width, height=height, rate=rate)
     except (av.FFmpegError, IndexError, OverflowError, ZeroDivisionError) as error:
         raise ExportError(f"{path} cannot be read as a video: {error}") from error
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from keepworld.camera import PoseSource, Units
+from keepworld.camera import Units
 from keepworld.capture import Capture
 from keepworld.errors import ExportError
 from numpy.typing import NDArray
 
-from keepworld_exporters.ingest import recapture, sources
+from keepworld_exporters.cost import Before
+from keepworld_exporters.ingest import foresee, recapture, sources
+from keepworld_exporters.ingest.wanted import Wanted
 from keepworld_exporters.ingest.write import write
 from keepworld_exporters.progress import Clock, Progress
 from keepworld_exporters.stages import align, anchor
 from keepworld_exporters.stages.epipolar import epipolar_errors
 from keepworld_exporters.stages.features import FEATURE_STEPS, Matches, match_frames
 from keepworld_exporters.stages.ground import UP, find_ground, level, up_axis
-from keepworld_exporters.stages.quality import LEVELS, consistency, passes
-from keepworld_exporters.stages.scale import Mark, place_of, scale_between
+from keepworld_exporters.stages.quality import consistency, passes
+from keepworld_exporters.stages.scale import place_of, scale_between
 
-EXACT = (PoseSource.RENDERED, PoseSource.REFINED)  # cameras that nothing can be learned of from the pictures
 AGREES_PX, AGREES = (
     0.1,
     6e-4,
@@ -38,40 +38,21 @@ PART = 0.3  # of the whole export's progress
 Tell = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """What to do with a source before it is exported.
-
-    Attributes:
-        asked: what the user says of a source that is no capture.
-        refine: whether cameras are moved to fit their pictures: "auto" where they are not exact and do not fit yet.
-        quality: which frames are left out for not showing what the others show: one of `quality.LEVELS`.
-        distance: two places and how many metres they are apart, or None.
-        height: of the cameras above the ground, metres, or None.
-        upright: turn the world so that up is up, its origin on the ground below the first camera.
-    """
-
-    asked: sources.Asked = field(default_factory=sources.Asked)
-    refine: Literal["auto", "on", "off"] = "auto"
-    quality: str = "normal"
-    distance: tuple[Mark, Mark, float] | None = None
-    height: float | None = None
-    upright: bool = False
-
-    def __post_init__(self) -> None:
-        if self.quality not in LEVELS:
-            raise ValueError(f"quality must be one of {', '.join(LEVELS)}, got {self.quality!r}")
-        if self.distance is not None and self.height is not None:
-            raise ValueError("the scale is set by a known distance or by the camera's height, not by both")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prepared:
-    """A capture to export, what was done to it, and how the export's own progress is told."""
+    """A capture to export.
+
+    Attributes:
+        capture: as it is to be exported.
+        told: what was done to it.
+        tell: how the export's own progress is told.
+        before: what that was expected to take, and took; None if nothing was to be done.
+    """
 
     capture: Capture
     told: dict[str, object]
     tell: Tell
+    before: Before | None = None
 
 
 @contextmanager
@@ -88,31 +69,25 @@ def prepared(source: Path, wanted: Wanted, tell: Tell) -> Iterator[Prepared]:
             yield Prepared(capture=capture, told={}, tell=tell)
             return
     with tempfile.TemporaryDirectory(prefix="keepworld-ingest-") as folder:
-        clock = Clock({"pictures": 30.0, "features": 30.0, "cameras": 40.0}, _scaled(tell, 0.0, PART))
+        expected = foresee.expected(source, wanted)
+        clock = Clock(expected.processor_s, _scaled(tell, 0.0, PART))
         capture, told = _opened(source, wanted, Path(folder), clock)
         capture = _made_right(capture, wanted, Path(folder), clock, told)
-        yield Prepared(capture=capture, told=told, tell=_scaled(tell, PART, 1.0))
+        before = Before(expected, clock)
+        yield Prepared(capture=capture, told=told, tell=_scaled(tell, PART, 1.0), before=before)
 
 
 def _has_work(capture: Capture, wanted: Wanted) -> bool:
     asked = wanted.distance or wanted.height or wanted.upright or wanted.refine == "on"
-    return bool(capture.frames) and bool(asked or _is_open(capture, wanted))
-
-
-def _is_open(capture: Capture, wanted: Wanted) -> bool:
-    """Whether the pictures have something to say about the cameras."""
-    if capture.provenance.pose_source in EXACT:
-        return wanted.refine == "on"
-    return wanted.refine != "off" or wanted.quality != "off"
+    return bool(capture.frames) and bool(asked or wanted.tries(capture.provenance.pose_source))
 
 
 def _opened(source: Path, wanted: Wanted, folder: Path, clock: Clock) -> tuple[Capture, dict[str, object]]:
     if sources.is_capture(source):
-        with clock.stage("pictures"):
-            return Capture(source), {}
+        return Capture(source), {}
     work = folder / "source"
     work.mkdir()
-    with clock.stage("pictures", 400) as step:
+    with clock.stage("photos", 400) as step:
         sequence = sources.read(source, wanted.asked, work, on_step=step)
         capture = write(sequence, folder / "walk", max_side=wanted.asked.max_side, on_photo=step)
     told: dict[str, object] = {"source": sequence.kind, "pictures": len(sequence.photos)}
@@ -124,23 +99,19 @@ def _made_right(capture: Capture, wanted: Wanted, folder: Path, clock: Clock, to
         return capture
     points: NDArray[np.float64] | None = None
     has_depth = capture.frames[0].depth() is not None
-    needs_points = (wanted.height is not None or wanted.upright or _points_at(wanted)) and not has_depth
-    if _is_open(capture, wanted) or needs_points:
+    tries, needs_points = wanted.tries(capture.provenance.pose_source), wanted.needs_points(has_depth=has_depth)
+    if tries or needs_points:
         with clock.stage("features", FEATURE_STEPS) as step:
             work = folder / "features"
             work.mkdir()
             matches = match_frames(capture.frames, work, on_step=step)
         with clock.stage("cameras", align.STEPS + (anchor.ROUNDS if has_depth else 0)) as step:
-            if _is_open(capture, wanted):
+            if tries:
                 points = refined(capture, matches, wanted, told, step)
                 _gated(capture, matches, wanted.quality, told)
             if needs_points and points is None:
                 points = align.triangulate(capture.frames, matches)
     return _scaled_and_upright(capture, wanted, points, folder, told)
-
-
-def _points_at(wanted: Wanted) -> bool:
-    return wanted.distance is not None and any(mark.pixel for mark in wanted.distance[:2])
 
 
 def refined(

@@ -17,7 +17,7 @@ import numpy as np
 from keepworld import png
 from keepworld.errors import ExportError
 
-from keepworld_exporters.ingest.lens import colmap_lens
+from keepworld_exporters.ingest.lens import Lens, colmap_lens
 from keepworld_exporters.ingest.resample import resampling
 from keepworld_exporters.ingest.sequence import Photo
 from keepworld_exporters.stages.features import SEED, colmap
@@ -60,7 +60,7 @@ def solve(photos: Sequence[Photo], folder: Path, *, in_order: bool, on_step: Cal
             database, images, members, pycolmap.CameraMode.SINGLE, options, device=pycolmap.Device.cpu
         )
     listed = folder / "pairs.txt"
-    listed.write_text("".join(f"{names[i]} {names[j]}\n" for i, j in _pairs(len(photos), in_order)))
+    listed.write_text("".join(f"{names[i]} {names[j]}\n" for i, j in pairs(len(photos), in_order=in_order)))
     pycolmap.match_image_pairs(
         database, pairing_options=pycolmap.ImportedPairingOptions(match_list_path=listed), device=pycolmap.Device.cpu
     )
@@ -79,13 +79,19 @@ def _write(photo: Photo, path: Path) -> str:
     lens = photo.lens
     if lens is None:
         raise ExportError(f"{photo.name}: a first guess of its lens is needed")
-    factor = min(1.0, MAX_SIDE / max(lens.width, lens.height))
-    way = resampling(lens, round(lens.width * factor), round(lens.height * factor))
+    way = resampling(lens, *size_of(lens))
     path.write_bytes(png.encode(np.ascontiguousarray(way.picture(photo.image()))))
     return f"{way.lens.fx:.6f},{way.lens.cx:.6f},{way.lens.cy:.6f},0"
 
 
-def _pairs(count: int, in_order: bool) -> list[tuple[int, int]]:
+def size_of(lens: Lens) -> tuple[int, int]:
+    """Width and height at which features of a photo are found."""
+    factor = min(1.0, MAX_SIDE / max(lens.width, lens.height))
+    return round(lens.width * factor), round(lens.height * factor)
+
+
+def pairs(count: int, *, in_order: bool) -> list[tuple[int, int]]:
+    """Which of so many pictures are compared."""
     if count <= (ALL_PAIRS if in_order else ALL_PAIRS_LOOSE):
         return list(itertools.combinations(range(count), 2))
     near = {(i, j) for i in range(count) for j in range(i + 1, min(count, i + 1 + NEXT))}

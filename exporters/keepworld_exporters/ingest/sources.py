@@ -65,27 +65,40 @@ def read(source: Path, asked: Asked, work: Path, *, on_step: Callable[[], None])
     Raises:
         ExportError: nothing that is read here, or damaged.
     """
+    found = listed(source, asked)
+    if found is None:
+        return _from_film(source, asked, work, on_step)
+    if isinstance(found, Sequence):
+        return _units(found, asked)
+    return _posed("pictures", source, found, asked, work, on_step, in_order=False, fps=4.0)
+
+
+def listed(source: Path, asked: Asked) -> Sequence | tuple[Photo, ...] | None:
+    """What a source holds, before any picture is decoded: photos with cameras, or without; None for a video.
+
+    Raises:
+        ExportError: nothing that is read here, or damaged.
+    """
     if not source.exists():
         raise ExportError(
             f"{source} is not a capture, and nothing else that is read here: it does not exist; wanted is {READ}"
         )
     if source.is_file() and source.name.endswith(".json"):
-        return _units(nerfstudio.read(source, axes=asked.axes), asked)
+        return nerfstudio.read(source, axes=asked.axes)
     if source.is_file():
         if not film.is_film(source):
             raise ExportError(f"{source} is not a capture, and nothing else that is read here: {READ}")
-        return _from_film(source, asked, work, on_step)
+        return None
     if asked.cameras is None:
         for name in nerfstudio.NAMES:
             if (source / name).is_file():
-                return _units(nerfstudio.read(source / name, axes=asked.axes), asked)
+                return nerfstudio.read(source / name, axes=asked.axes)
         if colmap.find(source) is not None:
-            return _units(colmap.read(source, images=asked.images), asked)
+            return colmap.read(source, images=asked.images)
     folder = next((place for place in (source, source / "images") if _has_pictures(place)), None)
     if folder is None:
         raise ExportError(f"{source} is not a capture, and nothing else that is read here: {READ}")
-    photos = pictures.photos_in(folder, fov=_radians(asked.fov))
-    return _posed("pictures", source, photos, asked, work, on_step, in_order=False, fps=4.0)
+    return pictures.photos_in(folder, fov=_radians(asked.fov))
 
 
 def _from_film(source: Path, asked: Asked, work: Path, on_step: Callable[[], None]) -> Sequence:

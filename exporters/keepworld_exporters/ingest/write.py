@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +47,10 @@ def write(sequence: Sequence, folder: Path, *, max_side: int, on_photo: Callable
     Raises:
         ExportError: a camera is missing, or a picture cannot be read.
     """
-    sizes = Counter((photo.lens.width, photo.lens.height) for photo in sequence.photos if photo.lens is not None)
-    if not sizes:
+    lenses = [photo.lens for photo in sequence.photos if photo.lens is not None]
+    if not lenses:
         raise ExportError(f"{sequence.title} holds no picture with a lens that is known")
-    # Of as many of each size the one that is first by its numbers, so that the same files give the same capture.
-    width, height = min(sizes, key=lambda size: (-sizes[size], size))
-    factor = min(1.0, max_side / max(width, height)) if max_side else 1.0
-    width, height = round(width * factor), round(height * factor)
+    width, height = size_of(lenses, max_side=max_side)
     if min(width, height) < MIN_SIDE:
         raise ExportError(f"{sequence.title}: pictures of {width} x {height} are too small to make anything of")
     ways: dict[Lens, Resampling] = {}
@@ -82,6 +80,15 @@ def write(sequence: Sequence, folder: Path, *, max_side: int, on_photo: Callable
             )
         )  # fmt: skip
     return Capture(folder)
+
+
+def size_of(lenses: Rows[Lens], *, max_side: int) -> tuple[int, int]:
+    """Width and height of the frames that photos become: those of most of them, their longer side at most so many pixels."""
+    sizes = Counter((lens.width, lens.height) for lens in lenses)
+    # Of as many of each size the one that is first by its numbers, so that the same files give the same capture.
+    width, height = min(sizes, key=lambda size: (-sizes[size], size))
+    factor = min(1.0, max_side / max(width, height)) if max_side else 1.0
+    return round(width * factor), round(height * factor)
 
 
 def _frame(photo: Photo, way: Resampling, about: Provenance, number: int, start: int) -> Frame:

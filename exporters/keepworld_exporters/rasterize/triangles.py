@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 from numpy.typing import NDArray
 
 NEAR = 0.02  # nothing nearer to the camera is shown
@@ -31,13 +31,25 @@ class Hits:
 
     def blend(self, values: NDArray[np.generic], faces: NDArray[np.int32]) -> NDArray[np.float32]:
         """Values of the vertices [V, N] between the corners: [H, W, N] float32, 0 where there is nothing."""
-        out = np.zeros((*self.face.shape, values.shape[1]), np.float32)
-        hit = self.face >= 0
-        corners = faces[self.face[hit]]
-        shares = self.shares[hit]
-        for k in range(3):
-            out[hit] += shares[:, k, None] * values[corners[:, k]].astype(np.float32)
-        return out
+        return np.asarray(_blend(self.face, self.shares, values, faces))
+
+
+@njit(cache=True, parallel=True)
+def _blend(
+    face: NDArray[np.int32], shares: NDArray[np.float32], values: NDArray[np.generic], faces: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    height, width = face.shape
+    count = values.shape[1]
+    out = np.zeros((height, width, count), np.float32)
+    for v in prange(height):
+        for u in range(width):
+            if face[v, u] < 0:
+                continue
+            for k in range(3):
+                corner = faces[face[v, u], k]
+                for n in range(count):
+                    out[v, u, n] += shares[v, u, k] * np.float32(values[corner, n])
+    return out
 
 
 def trace(

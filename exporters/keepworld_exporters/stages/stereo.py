@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from keepworld.errors import ExportError
 from numpy.typing import NDArray
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
+from keepworld_exporters.device import has_cuda
 from keepworld_exporters.stages.agree import agree
 from keepworld_exporters.stages.neighbours import choose_neighbours, choose_views
 from keepworld_exporters.stages.polish import polish
@@ -159,14 +159,13 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
 @cache
 def choose_sweep() -> Sweep:
     """torch where it and a CUDA device are there; the CPU otherwise."""
-    if find_spec("torch") is not None:
+    if has_cuda():
         import torch
 
-        if torch.cuda.is_available():
-            from keepworld_exporters.stages import sweep_cuda
+        from keepworld_exporters.stages import sweep_cuda
 
-            logger.info("planes are swept on %s", torch.cuda.get_device_name())
-            return sweep_cuda.sweep
+        logger.info("planes are swept on %s", torch.cuda.get_device_name())
+        return sweep_cuda.sweep
     return sweep
 
 

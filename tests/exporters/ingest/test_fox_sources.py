@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from keepworld.camera import restore_c2w
 from keepworld_exporters.ingest import nerfstudio
-from keepworld_exporters.ingest.prepare import Wanted, prepared
+from keepworld_exporters.ingest.prepare import prepared
+from keepworld_exporters.ingest.wanted import Wanted
 from keepworld_exporters.stages import align
 
 from tests.exporters import fox
