@@ -89,7 +89,7 @@ def test_it_is_expected_to_take_the_training_too_and_only_where_depth_is_found(w
     plan = Plan(depth="hybrid", **asked)
     start = begin(walk, plan)
     stages = list(start.expected.processor_s)
-    first = ["read", "depth", "points", "splats", "standard", "filled depth", "filled points", "mesh"]
+    first = ["look", "read", "depth", "points", "splats", "standard", "filled depth", "filled points", "mesh"]
     assert stages[: len(first)] == first
     size = {"frames": 9, "heldout": 1}
     swept = estimate(Plan(depth="sweep", **asked), start.seen, **size, blind=True)
