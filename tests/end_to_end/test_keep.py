@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +14,34 @@ from keepworld.capture import Capture
 from keepworld.cli import OK, main
 from keepworld.cli.demo import EVENT, PROMPT, WALK
 
+from tests.end_to_end.play.browser import server
+
 # What an artist gets in one folder.
 FILES = {"walk.mp4", "scene.points.ply", "scene.glb", "scene.splat.ply", "report.html", "report.json", "capture"}
 
 
-def test_the_demo_keeps_what_it_walked_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server("--port", "0") as (_, address):
+        yield address
+
+
+# As people call it, it takes twice as long.
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [(("--size", "256x144"), (256, 144)), pytest.param((), (512, 288), marks=pytest.mark.slow)],
+    ids=["small", "as it is"],
+)
+def test_the_demo_keeps_what_it_walked_through(
+    options: tuple[str, ...], size: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "demo"
-    assert main(["demo", str(folder), "--json"]) == OK
+    assert main(["demo", str(folder), *options, "--json"]) == OK
     metrics = json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]
     assert {path.name for path in folder.iterdir()} >= FILES
     capture = Capture(folder / "capture")
     assert len(capture) >= 240
-    assert (capture.provenance.width, capture.provenance.height) == (512, 288)
+    assert (capture.provenance.width, capture.provenance.height) == size
     assert [event.text for _, event in capture.events] == [EVENT.text]
     assert capture.provenance.prompt == PROMPT
     assert metrics["fscore"] >= 0.90
@@ -32,7 +50,7 @@ def test_the_demo_keeps_what_it_walked_through(tmp_path: Path, capsys: pytest.Ca
     assert revisit["identical"] == 1.0
 
 
-def test_an_interrupted_capture_can_be_read_and_exported(tmp_path: Path) -> None:
+def test_an_interrupted_capture_can_be_read_and_exported(tmp_path: Path, address: str) -> None:
     folder = tmp_path / "walk"
     command = [
         sys.executable,
@@ -48,7 +66,10 @@ def test_an_interrupted_capture_can_be_read_and_exported(tmp_path: Path) -> None
         "3",
     ]
     with subprocess.Popen(
-        [*command, "--walk", WALK + ", wait 600s"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, "--walk", WALK + ", wait 600s"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "KEEPWORLD_URL": address},
     ) as walking:
         lines = folder / "chunks.jsonl"
         while not (lines.exists() and len(lines.read_bytes().splitlines()) >= 3):
@@ -67,7 +88,10 @@ def test_an_interrupted_capture_can_be_read_and_exported(tmp_path: Path) -> None
     assert (tmp_path / "scene.points.ply").stat().st_size > 10_000
 
 
-def test_shots_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shots_are_made_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("KEEPWORLD_URL", address)
     file = tmp_path / "shots.jsonl"
     shot = {
         "prompt": "lake",
