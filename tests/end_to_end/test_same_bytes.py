@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from keepworld import AsyncClient, Client
 from keepworld.capture import Capture
 from keepworld.frames import Label
 
+from tests.end_to_end.play.browser import server
+
 PROMPT = "meadow hamlet by a pond, autumn evening"
 SIZE = (128, 72)
 WALK = "forward 1s + look right 40deg, look left 40deg, back 1s"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server("--port", "0") as (_, address):
+        yield address
 
 
 async def walked(client: AsyncClient, folder: Path) -> str:
@@ -32,19 +41,21 @@ async def walked(client: AsyncClient, folder: Path) -> str:
     return digest.hexdigest()
 
 
-async def test_four_sessions_at_once_and_another_server_give_the_bytes_of_one_alone(tmp_path: Path) -> None:
-    async with AsyncClient() as client:
+async def test_four_sessions_at_once_and_another_server_give_the_bytes_of_one_alone(
+    tmp_path: Path, address: str
+) -> None:
+    async with AsyncClient(address) as client:
         alone = await walked(client, tmp_path / "alone")
         together = await asyncio.gather(*(walked(client, tmp_path / f"together-{n}") for n in range(4)))
-    async with AsyncClient() as client:
+    async with AsyncClient() as client:  # with a server of its own
         elsewhere = await walked(client, tmp_path / "elsewhere")
     assert {alone, elsewhere, *together} == {alone}
 
 
 @pytest.fixture(scope="module")
-def loop_walk(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+def loop_walk(tmp_path_factory: pytest.TempPathFactory, address: str) -> Capture:
     """Straight out and straight back, while a balloon comes."""
-    with Client() as client, client.sessions.open(PROMPT, seed=11, size=SIZE) as session:
+    with Client(address) as client, client.sessions.open(PROMPT, seed=11, size=SIZE) as session:
         session.event("a balloon rises", at=1.0, ramp=1.0)
         session.steer("forward 2s, look left 60deg, look right 60deg, back 2s")
         return session.capture(tmp_path_factory.mktemp("loop") / "walk")
