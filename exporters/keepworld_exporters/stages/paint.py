@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from keepworld_exporters.stages.depth import View
+from keepworld_exporters.stages.shown import shown_at
 
 
 def paint(
@@ -75,26 +76,14 @@ def _collect(
     sums: NDArray[np.float64],
 ) -> None:
     """Add a picture's colours to `sums` [V, 4]: weighted red, green, blue, and the weight."""
-    height, width = depth.shape
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     for i in prange(len(vertices)):
-        p = vertices[i]
-        z = viewmat[2, 0] * p[0] + viewmat[2, 1] * p[1] + viewmat[2, 2] * p[2] + viewmat[2, 3]
-        if z < 1e-3:
+        is_shown, a, b, _, _, z = shown_at(vertices[i], depth, normals, viewmat, K, tolerance[i])
+        if not is_shown:
             continue
-        x = viewmat[0, 0] * p[0] + viewmat[0, 1] * p[1] + viewmat[0, 2] * p[2] + viewmat[0, 3]
-        y = viewmat[1, 0] * p[0] + viewmat[1, 1] * p[1] + viewmat[1, 2] * p[2] + viewmat[1, 3]
-        u, v = np.int64(np.floor(fx * x / z + cx)), np.int64(np.floor(fy * y / z + cy))
-        if u < 0 or v < 0 or u >= width or v >= height:
-            continue
-        d = np.float64(depth[v, u])
-        if d <= 0 or d == np.inf:
-            continue
+        u, v = np.int64(np.floor(a)), np.int64(np.floor(b))
         nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
         ray_x, ray_y = (u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy
-        off = nx * (x - ray_x * d) + ny * (y - ray_y * d) + nz * (z - d)
-        if abs(off) > tolerance[i] or abs(z - d) > 10 * tolerance[i]:
-            continue
         cosine = -(nx * ray_x + ny * ray_y + nz) / np.sqrt(ray_x * ray_x + ray_y * ray_y + 1)
         f = facing[i]
         towards = 0.0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keepworld_exporters.stages.depth import View
 from keepworld_exporters.stages.layout import Layout
+from keepworld_exporters.stages.shown import shown_at
 
 SHARPNESS = (
     3  # how much more the straightest and nearest view counts: the power of its cosine over its distance squared
@@ -54,26 +55,11 @@ def _gather(
 ) -> None:
     """Add a picture's colours, between its pixels, to `sums` [N, 4]: weighted red, green, blue, and the weight."""
     height, width = depth.shape
-    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     for i in prange(len(places)):
-        p = places[i]
-        z = viewmat[2, 0] * p[0] + viewmat[2, 1] * p[1] + viewmat[2, 2] * p[2] + viewmat[2, 3]
-        if z < 1e-3:
+        is_shown, a, b, x, y, z = shown_at(places[i], depth, normals, viewmat, K, tolerance[i])
+        if not is_shown:
             continue
-        x = viewmat[0, 0] * p[0] + viewmat[0, 1] * p[1] + viewmat[0, 2] * p[2] + viewmat[0, 3]
-        y = viewmat[1, 0] * p[0] + viewmat[1, 1] * p[1] + viewmat[1, 2] * p[2] + viewmat[1, 3]
-        a, b = fx * x / z + cx, fy * y / z + cy
         u, v = np.int64(np.floor(a)), np.int64(np.floor(b))
-        if u < 0 or v < 0 or u >= width or v >= height:
-            continue
-        d = np.float64(depth[v, u])
-        if d <= 0 or d == np.inf:
-            continue
-        ray_x, ray_y = (u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy
-        nx, ny, nz = normals[v, u, 0], normals[v, u, 1], normals[v, u, 2]
-        off = nx * (x - ray_x * d) + ny * (y - ray_y * d) + nz * (z - d)
-        if abs(off) > tolerance[i] or abs(z - d) > 10 * tolerance[i]:
-            continue
         f = facing[i]
         towards = 0.0
         for k in range(3):
