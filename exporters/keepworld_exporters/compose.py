@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from keepworld.capture import Capture, CapturedFrame
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from keepworld_exporters.making import places_of
 from keepworld_exporters.outputs import output_of
@@ -51,8 +52,10 @@ def compose(
         ),
         tiles=_tiles(content, unit),
         comparisons=_comparisons(scenes, heldout),
-        views=_views(capture, shown),
-        film=None if main is None else turntable(shown[main], _stage(shown), capture.c2ws[:, :3, 2].mean(0)),
+        views=_views(capture, shown, resolution),
+        film=None
+        if main is None
+        else turntable(shown[main], _stage(capture, shown, resolution), capture.c2ws[:, :3, 2].mean(0)),
         film_caption="" if main is None else f"{NAMES[type(shown[main])]} ({main.name}); also as turntable.mp4.",
         sheet=Figure(jpeg=jpeg(contact_sheet(capture.frames)), caption="Frames of the walk, in order."),
         map_svg=draw_map(capture.c2ws, events, about.units),
@@ -101,12 +104,12 @@ def _comparisons(scenes: Mapping[Path, Scene], heldout: Sequence[CapturedFrame])
     return figures
 
 
-def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
+def _views(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolution) -> list[Figure]:
     """Each scene from above and from the middle of the walk."""
     if not scenes:
         return []
     inside = capture.frames[len(capture) // 2].camera
-    above = overlook(_stage(scenes), capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
+    above = overlook(_stage(capture, scenes, resolution), capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
     figures = []
     for path, scene in scenes.items():
         name = NAMES[type(scene)]
@@ -115,10 +118,12 @@ def _views(capture: Capture, scenes: Mapping[Path, Scene]) -> list[Figure]:
     return figures
 
 
-def _stage(scenes: Mapping[Path, Scene]) -> NDArray[np.float32]:
-    """The places that pictures from above are to show: the mesh's, which ends where things are no longer sharp."""
+def _stage(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolution) -> NDArray[np.float32]:
+    """The places that pictures from above are to show: those so near the walk that things are sharp there."""
     first = next((scene for scene in scenes.values() if isinstance(scene, Mesh)), next(iter(scenes.values())))
-    return places_of(first)
+    places = places_of(first)
+    near = np.isfinite(cKDTree(capture.c2ws[:, :3, 3]).query(places, distance_upper_bound=resolution.max_depth)[0])
+    return places[near] if near.any() else places
 
 
 def _tables(content: Mapping[str, object]) -> dict[str, list[list[str]]]:

@@ -11,6 +11,7 @@ from keepworld.errors import ExportError
 from keepworld_exporters.rasterize.cpu import CpuRasterizer, render_splats
 from keepworld_exporters.rasterize.rasterizer import Pinhole
 from keepworld_exporters.scene import Splats
+from keepworld_exporters.stages.splats import discs
 from keepworld_exporters.train import mcmc
 from keepworld_exporters.train.loss import compare, photo
 from keepworld_exporters.train.parameters import adam, opacity, parameters
@@ -82,7 +83,8 @@ def psnr(splats, balls, angle, unit=1.0):
 
 
 def short(**changes):
-    return Settings(**({"iterations": 150, "cap": 90, "speed": 5.0, "seed": 3} | changes))
+    # The balls hang before nothing: their pictures are not opaque.
+    return Settings(**({"iterations": 150, "cap": 90, "speed": 5.0, "seed": 3, "opaque": False} | changes))
 
 
 def same(a, b):
@@ -316,6 +318,30 @@ def test_a_sky_keeps_its_place_and_learns_its_colour(balls):
     rows = [i for i, place in enumerate(trained.splats.means) if tuple(place) in {tuple(p) for p in far.means}]
     assert 60 < len(trained.splats.means) - len(rows) <= 90
     assert trained.splats.sh0[rows, 2].mean() > far.sh0[:, 2].mean() + 0.05
+
+
+def test_what_is_dark_is_not_left_transparent():
+    """A wall of dark and of bright tiles fills every picture: none of it lets a bright sky through."""
+    rng = np.random.default_rng(9)
+    across, down = np.meshgrid(np.linspace(-4, 4, 33), np.linspace(-3, 3, 25))
+    places = np.stack([across.ravel(), down.ravel(), np.full(across.size, 0.5)], 1).astype(np.float32)
+    colours = np.where(rng.random((len(places), 1)) < 0.5, 15, 200) + rng.integers(-10, 10, (len(places), 3))
+    colours = np.clip(colours, 0, 255).astype(np.uint8)
+    normals = np.tile(np.float32([0, 0, -1]), (len(places), 1))
+    wall = discs(places, normals, colours, np.full(len(places), 0.2))
+    wall = replace(wall, opacities=np.full(len(places), 0.999, np.float32))
+    views = [camera(angle) for angle in np.linspace(-0.3, 0.3, 7)]
+    given = [Shot(image=np.round(255 * picture(wall, view)).astype(np.uint8), camera=view) for view in views]
+    assert min(render_splats(wall, v.viewmat, v.K, WIDTH, HEIGHT).alpha.min() for v in views) > 0.99
+    start = splats_from_points(places, colours, most=len(places))
+    through = {}
+    for opaque in (True, False):
+        settings = short(iterations=300, cap=len(places), opaque=opaque, opacity_cost=0.1)
+        splats = train(given, start, settings, rasterizer=CpuRasterizer()).splats
+        seen = render_splats(splats, views[3].viewmat, views[3].K, WIDTH, HEIGHT)
+        through[opaque] = float((1 - seen.alpha)[given[3].image.mean(2) < 40].mean())
+    assert through[True] < 0.01
+    assert through[False] > 2 * through[True]
 
 
 def test_photographs_are_kept_while_there_is_room(balls, monkeypatch):

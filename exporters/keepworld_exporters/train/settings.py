@@ -23,6 +23,8 @@ class Settings:
             their own ways.
         speed: a factor for all learning rates; shorter trainings want larger ones.
         opacity_cost, scale_cost: what the mean opacity and the mean size (in parts of the scene's) add to the loss.
+        opaque: whether frames show something at every pixel that counts, as photographs do. Otherwise what is dark may come
+            out transparent, which over another background than black is fog.
         exposure: whether each frame has a brightness and an offset of its own.
         refine_poses: whether cameras are moved too; for cameras that are nearly right.
         surfaces: whether splats are made flat and turned to lie in the surface that they show.
@@ -37,6 +39,7 @@ class Settings:
     speed: float = 2.0
     opacity_cost: float = 0.003
     scale_cost: float = 0.01
+    opaque: bool = True
     exposure: bool = False
     refine_poses: bool = False
     surfaces: bool = False

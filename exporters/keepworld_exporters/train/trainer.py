@@ -175,13 +175,15 @@ def _advance(
     if settings.refine_poses:
         camera = replace(camera, viewmat=state.poses.viewmats[number])
     drawing = rasterizer.draw(splats, camera, degree=degree)
-    image = drawing.out[..., :3]
+    behind = _behind(state.iteration, settings)
+    image = drawing.out[..., :3] + (1 - drawing.out[..., 3:4]) * behind
     shown = state.exposures.apply(image, number) if settings.exposure else image
     score = compare(shown, truth)
     wanted = np.zeros_like(drawing.out)
     wanted[..., :3] = (
         state.exposures.learn(image, score.gradient, number) if settings.exposure else score.gradient
     )  # fmt: skip
+    wanted[..., 3] = -wanted[..., :3] @ behind
     gradients = drawing.pull(wanted)
     if settings.surfaces and share >= surfaces.FROM:
         gradients = surfaces.flattened(gradients, splats, camera, drawing.out, rasterizer, size)
@@ -253,6 +255,13 @@ def _step(state: State, settings: Settings) -> Step:
         psnr=float("nan") if math.isnan(state.squared) else -10 * math.log10(max(state.squared, 1e-10)),
         left_s=state.spent_s * (1 - share) / share if share > 0.02 else None,
     )
+
+
+def _behind(iteration: int, settings: Settings) -> NDArray[np.float32]:
+    """The colour [3] behind everything in a step: another each time, so that nothing is let through that should not be."""
+    if not settings.opaque:
+        return np.zeros(3, np.float32)
+    return np.random.default_rng([settings.seed, iteration, 2]).random(3, np.float32)
 
 
 def _frame_of(iteration: int, frames: int, seed: int) -> int:
