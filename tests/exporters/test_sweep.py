@@ -14,6 +14,7 @@ from keepworld_exporters.stages.depth import load_view
 from keepworld_exporters.stages.neighbours import choose_neighbours, choose_views
 from keepworld_exporters.stages.polish import polish
 from keepworld_exporters.stages.sources import SessionDepth
+from keepworld_exporters.stages.spread import spread
 from keepworld_exporters.stages.stereo import find_depth, find_reach, picture_of
 from keepworld_exporters.stages.sweep import matching_cost, sweep
 
@@ -132,6 +133,40 @@ def test_what_one_view_alone_claims_does_not_count(room):
     assert (votes[40:60, 60:90] == 0).mean() > 0.95
     honest = votes[70:90, 40:100]
     assert (honest >= 2).mean() > 0.95
+
+
+def test_depth_spreads_over_likely_pixels_as_growing_it_ring_by_ring_does(rng):
+    """The slow way: again and again all neighbours of what is reached, until nothing more is."""
+    inverse = (0.5 + 0.004 * rng.integers(0, 2, (40, 50)) + 0.1 * (np.arange(50) > 24)).astype(np.float32)
+    likely, sure = rng.random((40, 50)) < 0.75, rng.random((40, 50)) < 0.003
+    sure[:, 20:] = False
+    true = sure.copy()
+    for _ in range(2000):
+        grown = true.copy()
+        for axis, ahead in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            beside, theirs = np.roll(true, ahead, axis), np.roll(inverse, ahead, axis)
+            first = [slice(None)] * 2
+            first[axis] = slice(0, 1) if ahead == 1 else slice(-1, None)
+            beside[tuple(first)] = False  # what came round from the other side
+            grown |= beside & likely & (np.abs(inverse - theirs) <= 0.02 * np.maximum(inverse, theirs))
+        if (grown == true).all():
+            break
+        true = grown
+    reached = spread(inverse, sure, likely)
+    np.testing.assert_array_equal(reached, true)
+    assert reached[:, :25].sum() > 500 and not reached[:, 25:].any()  # a jump of a fifth is another surface
+
+
+def test_what_others_see_through_is_not_there_and_what_hides_says_nothing(room):
+    """A place held too near is seen through by views of the wall behind it; one held too far is behind it for them."""
+    views = [load_view(frame) for frame in room[0].frames]
+    near, far = views[4].depth.copy(), views[4].depth.copy()
+    near[20:40, 100:130] *= 0.7
+    far[20:40, 100:130] *= 1.4
+    others = [(views[k].depth, views[k].viewmat, views[k].K) for k in (2, 3, 5, 6)]
+    through = [agree(depth, views[4].viewmat, views[4].K, others).through for depth in (near, far)]
+    assert (through[0][22:38, 105:125] >= 3).mean() > 0.9
+    assert not through[1][22:38, 105:125].any()
 
 
 def test_agreement_averages_noise_away(room, rng):

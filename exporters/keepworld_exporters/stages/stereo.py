@@ -21,6 +21,7 @@ from keepworld_exporters.stages.neighbours import choose_neighbours, choose_view
 from keepworld_exporters.stages.polish import polish
 from keepworld_exporters.stages.predicted import Kind, PredictedDepth, aligned, resampled
 from keepworld_exporters.stages.sources import FREE, DepthMap, DepthSource, FoundDepth, Own, SessionDepth, lasting_depth
+from keepworld_exporters.stages.spread import inner, spread
 from keepworld_exporters.stages.survey import Reach, survey
 from keepworld_exporters.stages.sweep import Picture, Swept, sweep
 
@@ -29,10 +30,10 @@ SWEEP_BASELINE, POLISH_BASELINE = 0.06, 0.2  # between cameras, shares of the ty
 SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 5, 10
 PLANE_SHIFT = 0.75  # pixels a picture moves from one plane to the next
 MIN_PLANES, MAX_PLANES = 32, 192
-MIN_AGREEMENT, SURE_AGREEMENT = (
-    0.5,
-    0.75,
-)  # of the pictures: to count at all, and for the only other view that knows the place to be enough
+MIN_AGREEMENT = 0.5  # of the pictures, for a depth to count at all
+SURE_AGREEMENT = 0.75  # for the only other view that knows a place to be enough
+LIKELY_AGREEMENT = 0.85  # for none to be needed where a surface goes on from what is sure, and no view sees through it
+SEEN_PAST = 3  # votes that it takes for each view that sees something further away at a place
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
 GLIMPSES, GLIMPSE_WIDTH, GLIMPSE_AGREEMENT = 8, 256, 0.8  # frames looked at to tell a scale
@@ -145,7 +146,12 @@ def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callab
         found = agree(seen[index].depth, pictures[index].viewmat, pictures[index].K, others)
         votes, asked = found.votes, found.asked
         alike = seen[index].swept.agreement
-        kept = (votes >= MIN_VOTES) | ((votes == 1) & (asked == 1) & (alike > SURE_AGREEMENT))
+        # Beside an edge what is near looks wider from each side; those on the other side see past it.
+        clear = found.through * SEEN_PAST <= votes
+        sure = ((votes >= MIN_VOTES) & clear) | ((votes == 1) & (asked == 1) & (alike > SURE_AGREEMENT))
+        inverse = seen[index].swept.inverse
+        likely = (seen[index].depth > 0) & (found.through == 0) & (alike > LIKELY_AGREEMENT) & inner(inverse)
+        kept = spread(inverse, sure, likely)
         depth = np.where(kept, found.depth, np.float32(0))
         # Of a frame that nothing could be compared with nothing is known: least of all that it is sky.
         compared = seen[index].swept.agreement > UNCOMPARED
