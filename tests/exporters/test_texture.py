@@ -7,6 +7,7 @@ import pytest
 from keepworld_exporters.__main__ import main
 from keepworld_exporters.measure import psnr
 from keepworld_exporters.rasterize.solid import render_mesh
+from keepworld_exporters.rasterize.triangles import Hits
 from keepworld_exporters.reading import read_back
 from keepworld_exporters.scene import Mesh
 from keepworld_exporters.stages.depth import choose_resolution, load_view
@@ -14,6 +15,7 @@ from keepworld_exporters.stages.fuse import Shape, fuse_mesh
 from keepworld_exporters.stages.layout import lay_out
 from keepworld_exporters.stages.texture import texture
 from keepworld_exporters.stages.unwrap import unwrap
+from keepworld_exporters.texels import texels
 
 from tests import scenes
 
@@ -38,6 +40,31 @@ def put_on(mesh, frames, size):
 
 def drawn(mesh, camera):
     return render_mesh(mesh, camera.viewmat, camera.K, camera.width, camera.height)
+
+
+def test_a_texture_between_its_texels_is_what_numpy_says(rng):
+    """To the bit: rays beyond its edges see the edge."""
+    picture = rng.integers(0, 256, (13, 17, 3), dtype=np.uint8)
+    uvs = (1.2 * rng.random((40, 50, 2)) - 0.1).astype(np.float32)
+    a = np.clip(uvs[..., 0] * 17 - np.float32(0.5), 0, 16)
+    b = np.clip(uvs[..., 1] * 13 - np.float32(0.5), 0, 12)
+    u, v = a.astype(int), b.astype(int)
+    s, t = (a - u)[..., None], (b - v)[..., None]
+    right, below = np.minimum(u + 1, 16), np.minimum(v + 1, 12)
+    upper = (1 - s) * picture[v, u] + s * picture[v, right]
+    lower = (1 - s) * picture[below, u] + s * picture[below, right]
+    np.testing.assert_array_equal(texels(picture, uvs), ((1 - t) * upper + t * lower).astype(np.float32))
+
+
+def test_what_pixels_show_is_the_sum_of_their_corners_by_their_shares(rng):
+    hits = Hits(
+        face=rng.integers(-1, 4, (9, 11)).astype(np.int32),
+        shares=rng.dirichlet([1, 1, 1], (9, 11)).astype(np.float32),
+        depth=np.ones((9, 11), np.float32),
+    )
+    faces, values = rng.integers(0, 6, (4, 3)).astype(np.int32), rng.integers(0, 256, (6, 3), dtype=np.uint8)
+    wanted = (hits.shares[..., None] * values[faces[hits.face]]).sum(2) * (hits.face >= 0)[..., None]
+    np.testing.assert_allclose(hits.blend(values, faces), wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
