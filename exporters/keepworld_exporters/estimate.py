@@ -48,7 +48,7 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
     per_frame = seen.megapixels / max(1, seen.frames)
     looked = min(LOOKS, seen.frames) * per_frame
     # How numbers grow with the frames is seen by looking at half of the few again; pictures without depth are swept.
-    again = 4.0 if blind else 1.3 * (seen.frames > LOOKS)
+    again = 2.5 if blind else 0.7 * (seen.frames > LOOKS)
     costs = {
         LOOK: Cost(_LOADING_S + again + (0.75 + 0.15 * seen.rings) * looked, 110 * MB * (seen.frames > LOOKS)),
         "read": Cost(2.5 if plan.truth else 0.0),
@@ -62,7 +62,7 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
         # Too many points are too many twice: once to see by how much, once to see how their number falls with the cells' size.
         times = 1 if seen.points <= plan.budget.points else 3
         cells = min(seen.points, 8 * plan.budget.points)
-        costs["points"] = Cost(0.1 + times * 0.26 * seen.megapixels, 20 * MB + 450 * cells, 40 * _points(plan, seen))
+        costs["points"] = Cost(0.1 + times * 0.25 * seen.megapixels, 20 * MB + 400 * cells, 40 * _points(plan, seen))
     splatted = _of_splats(plan, seen) if "splats" in parts or fills else {}
     if fills:
         work = seen.megapixels * (0.5 + 2e-6 * _splats(plan, seen) / per_frame)
@@ -121,7 +121,7 @@ def _of_mesh(plan: Plan, seen: Surveyed) -> dict[str, Cost]:
         costs["relief"] = Cost(1.2e-5 * texels, 260 * texels + 150 * sum(raw), 3 * amounts.texture**2 + 30 * faces)
     if any(part.startswith("lod") for part in parts):
         held = 60 * MB + 400 * texels + 250 * faces
-        costs["levels"] = Cost(5e-6 * texels + 1e-5 * faces, held, 50 * MB + 3 * texels + 100 * faces)
+        costs["levels"] = Cost(4.2e-6 * texels + 1e-5 * faces, held, 50 * MB + 3 * texels + 100 * faces)
     if "collider" in parts:
         costs["collider"] = Cost(0.2 + 2e-6 * faces, 300 * faces, 15 * faces)
     if "hulls" in parts:
@@ -152,7 +152,7 @@ def _training(settings: Settings, seen: Surveyed) -> Cost:
     most = min(settings.cap, _START_SHARE * settings.cap + seen.points)
     per_frame = seen.megapixels / max(1, seen.frames)
     step = (0.003 + 6.5e-7 * most + 0.36 * per_frame) * (2 if settings.surfaces else 1)
-    ready = 1.5 + 0.3 * seen.megapixels
+    ready = 0.5 + 0.2 * seen.megapixels
     work = math.inf if settings.iterations is None else ready + settings.iterations * step
     if settings.budget_s is not None:
         work = min(work, settings.budget_s / (seen.pace * share_of_time(_TRAINING_SHARED)))
@@ -182,7 +182,7 @@ def _draw_splats(plan: Plan, seen: Surveyed, megapixels: float) -> float:
 
 def _draw_mesh(plan: Plan, seen: Surveyed, megapixels: float) -> float:
     """Seconds of a picture, drawn with four rays a pixel."""
-    return 0.005 + 1.5e-7 * min(plan.amounts().faces, _raw_faces(seen)) + 0.3 * megapixels
+    return 0.005 + 1.5e-7 * min(plan.amounts().faces, _raw_faces(seen)) + 0.22 * megapixels
 
 
 def _raw_faces(seen: Surveyed) -> float:

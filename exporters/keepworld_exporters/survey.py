@@ -74,16 +74,19 @@ def look(
     further = float(np.quantile(seen, FAR)) / resolution.max_depth if seen.size else 1.0
     rings = min(MAX_RINGS, max(0, math.ceil(math.log(max(further, 1e-9), STEP)))) if backdrop else 0
     blocks = tuple(_blocks(views, ring.nearest, ring.resolution, len(frames)) for ring in rings_of(resolution, rings))
+    lasting = float(np.mean([np.isfinite(view.depth).mean() for view in views]))
+    points = _points(views, resolution.voxel / FINER, len(frames))
+    del views, seen  # or they would count as held
     camera = frames[0].camera
     return Surveyed(
         resolution=resolution,
         rings=rings,
         blocks=blocks,
-        lasting=float(np.mean([np.isfinite(view.depth).mean() for view in views])),
+        lasting=lasting,
         megapixels=len(frames) * camera.width * camera.height / 1e6,
         frames=len(frames),
-        points=_points(views, resolution.voxel / FINER, len(frames)),
-        resident=memory.resident() or PROGRAM_BYTES,
+        points=points,
+        resident=_resident(),
         pace=pace(),
     )
 
@@ -107,9 +110,15 @@ def guess(count: int, size: tuple[int, int], resolution: Resolution) -> Surveyed
         frames=count,
         points=round(pixels * math.sqrt(count)),
         swept=count * pixels / max(1, round(size[0] / SWEEP_WIDTH)) ** 2 / 1e6,
-        resident=memory.resident() or PROGRAM_BYTES,
+        resident=_resident(),
         pace=pace(),
     )
+
+
+def _resident() -> int:
+    """Bytes that are held before an export begins."""
+    memory.give_back()
+    return memory.resident() or PROGRAM_BYTES
 
 
 def _blocks(views: Sequence[View], nearest: float, resolution: Resolution, frames: int) -> int:
