@@ -118,14 +118,16 @@ def _of_mesh(plan: Plan, seen: Surveyed) -> dict[str, Cost]:
         work = 0.3 + 1.5e-5 * faces + 7e-7 * texels + 1.6e-8 * texels * seen.frames + 0.1 * mp
         costs["texture"] = Cost(work, 20 * MB + 150 * (texels + faces), 3 * amounts.texture**2 + 60 * faces)
     if amounts.normal_map:
-        costs["relief"] = Cost(1.2e-5 * texels, 260 * texels + 150 * sum(raw), 3 * amounts.texture**2 + 30 * faces)
+        costs["relief"] = Cost(
+            2.5e-6 * texels + 3e-6 * sum(raw), 260 * texels + 150 * sum(raw), 3 * amounts.texture**2 + 30 * faces
+        )
     if any(part.startswith("lod") for part in parts):
         held = 60 * MB + 400 * texels + 250 * faces
         costs["levels"] = Cost(4.2e-6 * texels + 1e-5 * faces, held, 50 * MB + 3 * texels + 100 * faces)
     if "collider" in parts:
         costs["collider"] = Cost(0.2 + 2e-6 * faces, 300 * faces, 15 * faces)
     if "hulls" in parts:
-        costs["hulls"] = Cost(60, 300 * MB)
+        costs["hulls"] = Cost(2 + 3e-4 * min(faces, 20_000), 300 * MB)
     return costs
 
 
