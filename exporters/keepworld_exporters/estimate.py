@@ -23,6 +23,7 @@ from keepworld_exporters.train.shots import KEPT_BYTES
 
 LOOK = "look"  # the stage in which a capture is looked at
 SPARE = 0.9  # of the memory that is free may be planned for
+MARGIN = 1.15  # by which more may be held than was expected
 COARSER = 1.2  # how much larger cells are tried next
 TRIES = 12
 MIN_POINTS = 50_000
@@ -224,7 +225,7 @@ def fitting(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: boo
         # Blocks cover a surface: their number falls with the square of their size.
         smaller = replace(seen, blocks=tuple(max(1, round(count / coarser**2)) for count in seen.blocks))
         found = estimate(plan, smaller, frames=frames, heldout=heldout, blind=blind)
-        if found.peak_bytes <= limit:
+        if MARGIN * found.peak_bytes <= limit:
             return plan, coarser, found
         can_coarsen = plan.wants_mesh and plan.voxel is None
         if can_coarsen:
@@ -234,6 +235,6 @@ def fitting(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind: boo
         elif not can_coarsen:
             break
     raise ExportError(
-        f"this export needs about {found.peak_bytes / 1e9:.1f} GB of memory and may use {limit / 1e9:.1f} GB; "
+        f"this export needs about {MARGIN * found.peak_bytes / 1e9:.1f} GB of memory and may use {limit / 1e9:.1f} GB; "
         "try a larger --voxel, a smaller --texture, fewer outputs at a time, or --max-memory if there is more"
     )
