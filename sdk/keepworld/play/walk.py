@@ -118,7 +118,8 @@ class Walk:
             async for item in items:
                 if isinstance(item, Frame):
                     if pace != "realtime":
-                        await asyncio.sleep(due_s - loop.time())
+                        if item.index > 0:  # the first shows what hands did: it waits for nothing
+                            await asyncio.sleep(due_s - loop.time())
                         due_s = max(due_s, loop.time()) + 1 / session.capabilities.fps
                     await self._page.show(packing.frame(item))
                     continue
