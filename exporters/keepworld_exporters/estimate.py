@@ -134,7 +134,7 @@ def _of_mesh(plan: Plan, seen: Surveyed) -> dict[str, Cost]:
 
 def _cleaning(faces: float) -> float:
     """Seconds for crumbs, holes and the number of a range's triangles; more for each where they are many."""
-    return 5.6e-6 * faces * (faces / 2e5) ** 0.15
+    return 5.6e-6 * faces * (faces / 2e5) ** 0.2
 
 
 def _of_splats(plan: Plan, seen: Surveyed) -> dict[str, Cost]:
