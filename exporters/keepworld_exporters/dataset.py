@@ -89,7 +89,7 @@ def make_dataset(
         reach = find_reach(frames)
         frames = cover(frames, MOST_FOUND, typical_depth=reach.typical)
         with clock.stage("depth", len(frames)) as step:
-            source = find_depth(frames, reach, on_view=step)
+            source = find_depth(frames, reach, beside=capture.frames, on_view=step)
     about = {**manifest.of_walk(capture.provenance, capture.events), **told, "frames": len(capture)}
     with clock.stage("dataset", len(capture) + len(frames)) as step:
         views = views_of(capture.frames, None if source is None else seen(frames, source))

@@ -55,7 +55,7 @@ def stage_costs(plan: Plan, seen: Surveyed, *, frames: int, heldout: int, blind:
         "read": Cost(2.5 if plan.truth else 0.0),
     }
     if blind:
-        work = 1 + 28 * seen.swept + 4.5 * seen.megapixels
+        work = 1 + 33 * seen.swept + 5.3 * seen.megapixels
         held = 20 * MB + 700 * MB * seen.swept / seen.frames + 24 * MB * seen.megapixels
         costs["depth"] = Cost(work, held, 10 * MB + 8 * MB * seen.megapixels, 0.8)
     fills = blind and plan.fills_depth

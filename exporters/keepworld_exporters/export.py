@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from keepworld.capture import Capture
+from keepworld.capture import Capture, CapturedFrame
 from keepworld.errors import ExportError
 from keepworld.files import whole_file, write_atomically
 
@@ -44,7 +44,8 @@ MAX_FOUND = 80  # frames whose depth is found from their pictures: two seconds e
 class Start:
     """What is known before anything is made: which frames, what they show, what it will take.
 
-    `reach` is there where depth is to be found, and `coarser` says how much larger cells are than was planned.
+    `reach` is there where depth is to be found, `beside` are then more frames to compare pictures with, and `coarser` says how
+    much larger cells are than was planned.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class Start:
     seen: Surveyed
     expected: Estimate
     coarser: float
+    beside: tuple[CapturedFrame, ...] = ()
 
 
 def begin(capture: Capture, plan: Plan) -> Start:
@@ -79,6 +81,7 @@ def begin(capture: Capture, plan: Plan) -> Start:
     max_depth = plan.max_depth or (reach.typical if reach else None)
     resolution = choose_resolution(focal, typical, voxel=plan.voxel, max_depth=max_depth)
     selection = select(capture.frames, holdout=plan.holdout, typical_depth=typical, first=plan.holdout_first)
+    beside = selection.used if reach else ()
     if reach:
         selection = replace(selection, used=tuple(cover(selection.used, MAX_FOUND, typical_depth=typical)))
     if source is not None and selection.used[0].labels() is None:
@@ -95,8 +98,9 @@ def begin(capture: Capture, plan: Plan) -> Start:
         wider = choose_resolution(focal, typical, voxel=resolution.voxel * coarser, max_depth=resolution.max_depth)
         seen = replace(seen, resolution=wider)
     return Start(
-        plan=plan, selection=selection, source=source, reach=reach, seen=seen, expected=expected, coarser=coarser
-    )
+        plan=plan, selection=selection, source=source, reach=reach, seen=seen, expected=expected, coarser=coarser,
+        beside=beside,
+    )  # fmt: skip
 
 
 def export(
@@ -138,7 +142,7 @@ def export(
         source = start.source
         if start.reach:
             with clock.stage("depth", len(selection.used)) as step:
-                find = partial(find_depth, selection.used, start.reach, on_view=step)
+                find = partial(find_depth, selection.used, start.reach, beside=start.beside, on_view=step)
                 source = unfinished.keep("depth", FoundDepth, find)
         rough = start.source is None
         made = Maker(plan, start.seen, selection.used, source, clock, unfinished, rough).make()

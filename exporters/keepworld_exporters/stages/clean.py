@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-CRUMB_FACES = 64  # a piece of fewer triangles than this is a crumb: eight cells by four
+CRUMB_FACES = 16  # a piece of fewer triangles than this is a crumb: four cells by two
 
 
 def drop_crumbs(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from keepworld_exporters.stages.sweep import Picture, Swept
 
@@ -21,11 +22,14 @@ REACH, STRIDE = 4, 2  # of the window: samples at -4, -2, 0, 2, 4 pixels each wa
 SHADE = 0.1  # of brightness in [0, 1], by which a pixel may differ from the middle one and still count by a third
 FLAT = 6e-6  # variance of brightness in [0, 1] that 8-bit rounding alone may cause
 UNKNOWN = np.float32(-3)  # what a plane scores that was not tried yet in pictures of this size
+MOST = 6  # neighbours, at most, that planes are compared by at a pixel
 GAIN = 0.002  # by how much a plane has to fit better to be taken
 _SAMPLES = (2 * REACH // STRIDE + 1) ** 2
 
 
-def polish(levels: Sequence[tuple[Picture, Sequence[Picture]]], swept: Swept, step: float) -> Swept:
+def polish(
+    levels: Sequence[tuple[Picture, Sequence[Picture]]], swept: Swept, step: float, *, far: float = 0.0
+) -> Swept:
     """Refine a sweep, better with neighbours further away than those of the sweep.
 
     Args:
@@ -33,9 +37,10 @@ def polish(levels: Sequence[tuple[Picture, Sequence[Picture]]], swept: Swept, st
             larger by whole factors.
         swept: what the sweep found.
         step: between two planes of the sweep, 1 / depth: how far off it may be.
+        far: 1 / depth; where all round nothing is nearer, as in the sky, the sweep's word is taken.
     """
     planes, number = _first_planes(swept.inverse, step), 0
-    scores = np.empty(0, np.float32)
+    scores = idle = np.empty(0, np.float32)
     for reference, neighbours in levels:
         greys = np.stack([neighbour.grey for neighbour in neighbours])
         turns, shifts = np.empty((len(neighbours), 3, 3)), np.empty((len(neighbours), 3))
@@ -45,12 +50,27 @@ def polish(levels: Sequence[tuple[Picture, Sequence[Picture]]], swept: Swept, st
             shifts[k] = neighbour.K @ across[:3, 3]
         planes = _enlarged(planes, reference.grey.shape[0], reference.grey.shape[1])
         scores = np.full(reference.grey.shape, UNKNOWN, np.float32)
+        idle = maximum_filter(planes[..., 0], 2 * REACH + 1) < far
         for _ in range(FINER if number else ROUNDS):
             planes, scores = _improve(
-                reference.grey, greys, turns, shifts, planes, scores, number, step * 0.5**number, 0.02 * 0.5**number
+                reference.grey,
+                greys,
+                turns,
+                shifts,
+                planes,
+                scores,
+                idle,
+                number,
+                step * 0.5**number,
+                0.02 * 0.5**number,
             )
             number += 1
-    return Swept(inverse=np.ascontiguousarray(planes[..., 0]), agreement=scores)
+    rows, columns = (
+        np.minimum(np.arange(size) // (size // least), least - 1)
+        for size, least in zip(scores.shape, swept.agreement.shape, strict=True)
+    )
+    agreement = np.where(idle, swept.agreement[rows][:, columns], scores)
+    return Swept(inverse=np.ascontiguousarray(planes[..., 0]), agreement=agreement)
 
 
 def _enlarged(planes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
@@ -100,6 +120,7 @@ def _improve(
     shifts: NDArray[np.float64],
     planes: NDArray[np.float32],
     scores: NDArray[np.float32],
+    idle: NDArray[np.bool_],
     number: int,
     spread: float,
     tilt: float,
@@ -109,12 +130,16 @@ def _improve(
     better, best_scores = planes.copy(), scores.copy()
     for v in prange(height):
         each, window = np.empty(len(greys), np.float32), np.empty((_SAMPLES, 4))
+        asked = np.empty(len(greys), np.int64)
         for u in range(width):
+            if idle[v, u]:
+                continue
             samples = _look_round(grey, u, v, window)
-            best = scores[v, u]
-            if best == UNKNOWN:
-                own = np.float64(planes[v, u, 0]), np.float64(planes[v, u, 1]), np.float64(planes[v, u, 2])
-                best = _fit(greys, turns, shifts, u, v, own[0], own[1], own[2], window, samples, each)
+            own = np.float64(planes[v, u, 0]), np.float64(planes[v, u, 1]), np.float64(planes[v, u, 2])
+            for k in range(len(greys)):
+                asked[k] = k
+            _fit(greys, turns, shifts, u, v, own[0], own[1], own[2], window, samples, asked, each)
+            count, best = _better_half(asked, each)
             far = 1 + 4 * (number % 2)
             for k in range(7):
                 if k < 4:
@@ -133,7 +158,7 @@ def _improve(
                         b += tilt * rho * _chance(u, v, 16 * number + k + 8)
                 if rho < 0:
                     continue
-                score = _fit(greys, turns, shifts, u, v, rho, a, b, window, samples, each)
+                score = _fit(greys, turns, shifts, u, v, rho, a, b, window, samples, asked[:count], each)
                 if score > best + GAIN:
                     best = score
                     better[v, u, 0], better[v, u, 1], better[v, u, 2] = rho, a, b
@@ -172,18 +197,23 @@ def _fit(
     b: float,
     window: NDArray[np.float64],
     samples: int,
+    asked: NDArray[np.int64],
     each: NDArray[np.float32],
 ) -> float:
-    """How well the pictures agree on a plane: the mean correlation of the better half of the neighbours, -2 if none sees it."""
+    """How well a picture and those `asked` agree on a plane: their mean correlation, -2 if none sees it; and write each one's."""
     height, width = greys.shape[1:]
-    seen = 0
+    seen, total_score = 0, 0.0
     x, y = u + 0.5, v + 0.5
-    for k in range(len(greys)):
+    for place in range(len(asked)):
+        k = asked[place]
+        each[place] = -2.0
         # On a plane, where a pixel falls in the neighbour is a quotient of sums that grow evenly with du and dv.
         T, s = turns[k], shifts[k]
         p0, pu, pv = T[0, 0] * x + T[0, 1] * y + T[0, 2] + rho * s[0], T[0, 0] + a * s[0], T[0, 1] + b * s[0]
         q0, qu, qv = T[1, 0] * x + T[1, 1] * y + T[1, 2] + rho * s[1], T[1, 0] + a * s[1], T[1, 1] + b * s[1]
         w0, wu, wv = T[2, 0] * x + T[2, 1] * y + T[2, 2] + rho * s[2], T[2, 0] + a * s[2], T[2, 1] + b * s[2]
+        if not (w0 > 1e-9 and 0 <= p0 < width * w0 and 0 <= q0 < height * w0):
+            continue  # the middle itself is not seen there
         n, total, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for m in range(samples):
             du, dv = window[m, 0], window[m, 1]
@@ -213,17 +243,29 @@ def _fit(
         share = 1 / total
         var_x, var_y = max(sxx * share - (sx * share) ** 2, 0.0), max(syy * share - (sy * share) ** 2, 0.0)
         score = (sxy * share - sx * share * sy * share) / (np.sqrt(var_x * var_y) + FLAT)
-        # Kept sorted, best first
-        place = seen
-        while place > 0 and each[place - 1] < score:
-            each[place] = each[place - 1]
-            place -= 1
         each[place] = score
+        total_score += score
         seen += 1
+    return total_score / seen if seen else -2.0
+
+
+@njit(cache=True)
+def _better_half(asked: NDArray[np.int64], each: NDArray[np.float32]) -> tuple[int, float]:
+    """Put the neighbours that agree best first, and give how many to go on with, and their mean.
+
+    One half of those that see the place at all: what one does not see, because something stands before it, another may. It is
+    the same ones that planes are then compared by. If none sees it, all are gone on with.
+    """
+    seen = 0
+    for k in range(len(asked)):
+        score, neighbour = each[k], asked[k]
+        seen += score > -2
+        place = k
+        while place > 0 and each[place - 1] < score:
+            each[place], asked[place] = each[place - 1], asked[place - 1]
+            place -= 1
+        each[place], asked[place] = score, neighbour
     if seen == 0:
-        return -2.0
-    keep = (seen + 1) // 2
-    best = 0.0
-    for rank in range(keep):
-        best += each[rank]
-    return best / keep
+        return len(asked), -2.0
+    count = min(MOST, (seen + 1) // 2)
+    return count, each[:count].mean()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
-from keepworld.camera import Camera
 from keepworld.capture import CapturedFrame
 from keepworld.errors import ExportError
 from numpy.typing import NDArray
@@ -27,16 +26,17 @@ from keepworld_exporters.stages.sweep import Picture, Swept, sweep
 
 SURVEY_WIDTH, SWEEP_WIDTH = 144, 256  # pixels
 SWEEP_BASELINE, POLISH_BASELINE = 0.06, 0.2  # between cameras, shares of the typical depth
-SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 5, 10
+SWEEP_NEIGHBOURS, POLISH_NEIGHBOURS, WITNESSES = 4, 12, 48
 PLANE_SHIFT = 0.75  # pixels a picture moves from one plane to the next
 MIN_PLANES, MAX_PLANES = 32, 192
 MIN_AGREEMENT = 0.5  # of the pictures, for a depth to count at all
 SURE_AGREEMENT = 0.75  # for the only other view that knows a place to be enough
 LIKELY_AGREEMENT = 0.85  # for none to be needed where a surface goes on from what is sure, and no view sees through it
-SEEN_PAST = 3  # votes that it takes for each view that sees something further away at a place
 MIN_VOTES, SURE_VOTES = 2, 5  # of other views: to count at all, and to be fully trusted
+SEEN_PAST = 3  # votes that it takes for each view that sees something further away at a place
 FAR_SHIFT = 1.0  # pixels of parallax below which nothing is told from the sky
 GLIMPSES, GLIMPSE_WIDTH, GLIMPSE_AGREEMENT = 8, 256, 0.8  # frames looked at to tell a scale
+KEPT = 64  # whole pictures held at a time
 UNCOMPARED = np.float32(-2)  # agreement of what no other picture shows
 FLAT_STEP = 3 / 255  # brightness between neighbouring pixels below which a picture shows nothing
 
@@ -120,21 +120,28 @@ def glimpses(frames: Sequence[CapturedFrame], reach: Reach) -> list[tuple[int, N
     return found
 
 
-def find_depth(frames: Sequence[CapturedFrame], reach: Reach, *, on_view: Callable[[], None]) -> FoundDepth:
+def find_depth(
+    frames: Sequence[CapturedFrame],
+    reach: Reach,
+    *,
+    beside: Sequence[CapturedFrame] = (),
+    on_view: Callable[[], None],
+) -> FoundDepth:
     """Find the depth of every frame from the others.
 
     Args:
         frames: with cameras that are right; poses that are off by half a pixel spoil it.
         reach: of the world, from `find_reach`.
+        beside: more frames to compare with, whose own depth is not wanted; those of `frames` among them change nothing.
         on_view: called once a frame.
     """
-    cameras = [frame.camera for frame in frames]
-    coarse = [picture_of(frame, width=SWEEP_WIDTH) for frame in frames]
-    pictures = [picture_of(frame) for frame in frames]
+    wanted = {frame.number for frame in frames}
+    album = _Album([*frames, *(frame for frame in beside if frame.number not in wanted)])
     seen = []
     for index in range(len(frames)):
-        seen.append(_look(cameras, coarse, pictures, index, reach))
+        seen.append(_look(album, index, reach))
         on_view()
+    cameras, pictures = [frame.camera for frame in frames], [one.picture for one in seen]
     maps = {}
     for index, frame in enumerate(frames):
         witnesses = [
@@ -198,26 +205,36 @@ def sky(
     return np.isin(pieces, tops[tops > 0])
 
 
-def _look(
-    cameras: Sequence[Camera], coarse: Sequence[Picture], pictures: Sequence[Picture], index: int, reach: Reach
-) -> _Seen:
+class _Album:
+    """The pictures of frames, read when they are looked at; `frames` and their `cameras` are at hand."""
+
+    def __init__(self, frames: Sequence[CapturedFrame]) -> None:
+        self.frames, self.cameras = frames, [frame.camera for frame in frames]
+        self.small = cache(lambda index: picture_of(frames[index], width=SWEEP_WIDTH))
+        self.whole = lru_cache(KEPT)(lambda index: picture_of(frames[index]))
+
+
+def _look(album: _Album, index: int, reach: Reach) -> _Seen:
     """The depth of one frame: swept in a small picture, polished in the whole one."""
-    picture = pictures[index]
+    picture, small = album.whole(index), album.small(index)
     close, wide = (
-        choose_views(cameras, index, depths=_depths(reach), parallax=share, count=count)
+        choose_views(album.cameras, index, depths=_depths(reach), parallax=share, count=count)
         for share, count in ((SWEEP_BASELINE, SWEEP_NEIGHBOURS), (POLISH_BASELINE, POLISH_NEIGHBOURS))
     )
     if not close:
         nothing = np.zeros(picture.grey.shape, np.float32)
         return _Seen(picture=picture, swept=Swept(inverse=nothing, agreement=nothing + UNCOMPARED), depth=nothing)
-    widest = max(float(np.linalg.norm(cameras[k].centre - cameras[index].centre)) for k in close)
-    planes = np.clip(coarse[index].K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
+    widest = max(float(np.linalg.norm(album.cameras[k].centre - album.cameras[index].centre)) for k in close)
+    planes = np.clip(small.K[0, 0] * widest / reach.near / PLANE_SHIFT, MIN_PLANES, MAX_PLANES)
     inverse_depths = np.linspace(0, 1 / reach.near, int(planes))
-    swept = choose_sweep()(coarse[index], [coarse[k] for k in close], inverse_depths)
-    sizes = (coarse, pictures) if coarse[index].grey.shape != picture.grey.shape else (pictures,)
-    levels = [(size[index], [size[k] for k in wide or close]) for size in sizes]
-    swept = polish(levels, swept, float(inverse_depths[1]))
-    sure = (swept.agreement > MIN_AGREEMENT) & (swept.inverse > _far(picture, reach))
+    swept = choose_sweep()(small, [album.small(k) for k in close], inverse_depths)
+    # What only cameras close by see has to be compared with them.
+    chosen = list(dict.fromkeys([*wide, *close]))
+    sizes = (album.small, album.whole) if small.grey.shape != picture.grey.shape else (album.whole,)
+    levels = [(size(index), [size(k) for k in chosen]) for size in sizes]
+    far = _far(picture, reach)
+    swept = polish(levels, swept, float(inverse_depths[1]), far=far)
+    sure = (swept.agreement > MIN_AGREEMENT) & (swept.inverse > far)
     depth = np.where(sure, 1 / np.maximum(swept.inverse, np.float32(1e-9)), np.float32(0))
     return _Seen(picture=picture, swept=swept, depth=depth.astype(np.float32))
 
