@@ -85,7 +85,7 @@ export class Timeline {
       context.fillStyle = index === this.chosen ? "#7cc4ff" : isShared ? "#3a4250" : "#566274";
       context.fillRect(index * step, bottom - tall, Math.max(1, step - (step > 4 ? 2 : 0)), tall);
     });
-    if (this.line?.parent !== null && this.line?.start) this.flag(context, this.line.start * step, "#9aa6b6", "branch", bottom);
+    if (this.line?.parent !== null && this.line?.start) this.flag(context, this.line.start * step, "#9aa6b6", "branch", bottom, 0);
     for (const [first, last] of this.line?.takes ?? []) {
       context.fillStyle = "#ff7a7a";
       context.fillRect(first * step, bottom + 5, ((last ?? this.notes.length) - first) * step - 1, 4);
@@ -95,7 +95,7 @@ export class Timeline {
     });
     for (const { text, chunk } of this.waiting) this.mark(context, chunk * step, "#7d6a45", text, bottom, step, chunk);
     for (const { line, chunks } of this.snapshots) {
-      if (line === this.line?.id || chunks <= (this.line?.start ?? 0)) this.flag(context, chunks * step, "#6fcf97", "⚑", bottom);
+      if (line === this.line?.id || chunks <= (this.line?.start ?? 0)) this.flag(context, chunks * step, "#6fcf97", "⚑", bottom, 1);
     }
   }
 
@@ -108,10 +108,14 @@ export class Timeline {
     if (short) context.fillText(short, x + 5, TOP - 7);
   }
 
-  flag(context, x, colour, sign, bottom) {
+  // A line with a sign beside it, before the chunks; those of another `row` do not hide it.
+  flag(context, x, colour, sign, bottom, row) {
+    const top = TOP + 14 * row;
+    context.fillStyle = "#14181f";
+    context.fillRect(x, top, context.measureText(sign).width + 5, 13);
     context.fillStyle = colour;
     context.fillRect(x - 1, TOP - 2, 1.5, bottom - TOP + 6);
-    context.fillText(sign, x + 2, TOP + 8);
+    context.fillText(sign, x + 3, top + 10);
   }
 }
 
