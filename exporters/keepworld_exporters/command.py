@@ -314,12 +314,13 @@ def _training(arguments: argparse.Namespace) -> Training:
         target_psnr=arguments.target_psnr, exposure=arguments.exposure,
         refine_poses=arguments.refine_poses, surfaces=arguments.surfaces, watch=arguments.watch,
     )  # fmt: skip
-    if asked != Training() and arguments.preset == PREVIEW and asked.budget is None:
+    trains = arguments.preset != PREVIEW or asked.budget is not None
+    if asked != Training() and not trains:
         raise UsageError(
             "--minutes, --steps, --max-splats, --target-psnr, --exposure, --refine-poses, --surfaces and --watch are of "
             "training; add --preset standard or final, or --training"
         )
-    if arguments.depth == "hybrid" and arguments.preset == PREVIEW and asked.budget is None:
+    if arguments.depth == "hybrid" and not trains:
         raise UsageError("--depth hybrid needs trained splats; add --preset standard or final, or --training")
     if asked.watch is not None and asked.watch.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--watch must be a .png or .jpg, got {asked.watch}")

@@ -39,6 +39,7 @@ def compose(
     starts = {frame.chunk: index for index, frame in reversed(list(enumerate(capture.frames)))}
     events = [(starts.get(chunk, 0), event.text) for chunk, event in capture.events]
     shown = {path: scene for path, scene in scenes.items() if output_of(path).part in ("splats", "mesh", "points")}
+    stage, forward = _stage(capture, shown, resolution), capture.c2ws[:, :3, 2].mean(0)
     main = min(shown, key=lambda path: _FILMED.index(type(shown[path])), default=None)
     return Page(
         title=about.prompt or "A walk",
@@ -52,10 +53,8 @@ def compose(
         ),
         tiles=_tiles(content, unit),
         comparisons=_comparisons(scenes, heldout),
-        views=_views(capture, shown, resolution),
-        film=None
-        if main is None
-        else turntable(shown[main], _stage(capture, shown, resolution), capture.c2ws[:, :3, 2].mean(0)),
+        views=_views(capture, shown, stage, forward),
+        film=None if main is None else turntable(shown[main], stage, forward),
         film_caption="" if main is None else f"{NAMES[type(shown[main])]} ({main.name}); also as turntable.mp4.",
         sheet=Figure(jpeg=jpeg(contact_sheet(capture.frames)), caption="Frames of the walk, in order."),
         map_svg=draw_map(capture.c2ws, events, about.units),
@@ -104,12 +103,14 @@ def _comparisons(scenes: Mapping[Path, Scene], heldout: Sequence[CapturedFrame])
     return figures
 
 
-def _views(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolution) -> list[Figure]:
-    """Each scene from above and from the middle of the walk."""
+def _views(
+    capture: Capture, scenes: Mapping[Path, Scene], stage: NDArray[np.float32], forward: NDArray[np.float64]
+) -> list[Figure]:
+    """Each scene from above, its `stage` [N, 3] in view and looking on as `forward` [3] does, and from the middle of the walk."""
     if not scenes:
         return []
     inside = capture.frames[len(capture) // 2].camera
-    above = overlook(_stage(capture, scenes, resolution), capture.c2ws[:, :3, 2].mean(0), width=960, height=540)
+    above = overlook(stage, forward, width=960, height=540)
     figures = []
     for path, scene in scenes.items():
         name = NAMES[type(scene)]
@@ -120,6 +121,8 @@ def _views(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolutio
 
 def _stage(capture: Capture, scenes: Mapping[Path, Scene], resolution: Resolution) -> NDArray[np.float32]:
     """The places that pictures from above are to show: those so near the walk that things are sharp there."""
+    if not scenes:
+        return np.empty((0, 3), np.float32)
     first = next((scene for scene in scenes.values() if isinstance(scene, Mesh)), next(iter(scenes.values())))
     places = places_of(first)
     near = np.isfinite(cKDTree(capture.c2ws[:, :3, 3]).query(places, distance_upper_bound=resolution.max_depth)[0])
