@@ -251,7 +251,7 @@ def project_back(
             by_W[0, 3] += by_x
             by_W[1, 3] += by_y
             by_W[2, 3] += by_z
-            _quat_back(quats[i], length, by_R, by_quats[i])
+            quat_back(quats[i], length, by_R, by_quats[i])
     by_viewmat = np.zeros((4, 4))
     for part in range(_SLICES):
         by_viewmat += by_viewmats[part]
@@ -259,7 +259,7 @@ def project_back(
 
 
 @njit(cache=True)
-def _quat_back(
+def quat_back(
     quat: NDArray[np.float32], length: float, by_R: NDArray[np.float64], by_quat: NDArray[np.float32]
 ) -> None:
     """The gradient by a quaternion of any length from that by its rotation."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from keepworld_exporters.rasterize.project import quat_back, rotation
 from keepworld_exporters.rasterize.rasterizer import Gradients, Pinhole, Rasterizer
 from keepworld_exporters.scene import Splats
 from keepworld_exporters.stages.depth import plane_normals
@@ -74,7 +76,7 @@ def turned(
     by_normals = by.sh0 * np.float32(0.5 / SH_C0) * signs[:, None]
     quats = by.quats + _by_quats(splats.quats, axes, by_normals)
     nothing = np.zeros_like
-    return float(off.mean()), replace(by, quats=quats.astype(np.float32), sh0=nothing(by.sh0), shN=nothing(by.shN))
+    return float(off.mean()), replace(by, quats=quats, sh0=nothing(by.sh0), shN=nothing(by.shN))
 
 
 def facing(splats: Splats, camera: Pinhole) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
@@ -96,21 +98,15 @@ def _surface(out: NDArray[np.float32], camera: Pinhole) -> tuple[NDArray[np.floa
     return np.where(smooth[..., None], turned_back, np.float32(0)), smooth
 
 
+@njit(cache=True, parallel=True)
 def _by_quats(
-    quats: NDArray[np.float32], axes: NDArray[np.int64], by_normals: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """The gradient by quats [N, 4], of any length, from that by one column of their rotation [N, 3]."""
-    length = np.linalg.norm(quats.astype(np.float64), axis=1, keepdims=True)
-    w, x, y, z = unit = (quats / length).T
-    zero = np.zeros_like(w)
-    # d R[:, k] / d (w, x, y, z), for the columns k = 0, 1, 2 of the rotation of a unit quaternion.
-    slopes = 2 * np.array(
-        [
-            [[zero, z, -y], [zero, y, z], [-2 * y, x, -w], [-2 * z, w, x]],
-            [[-z, zero, x], [y, -2 * x, w], [x, zero, z], [-w, -2 * z, y]],
-            [[y, -x, zero], [z, -w, -2 * x], [w, z, -2 * y], [x, y, zero]],
-        ]
-    )  # fmt: skip
-    by_unit = np.einsum("nqk,nk->nq", slopes[axes, :, :, np.arange(len(axes))], by_normals)
-    along = (by_unit * unit.T).sum(1, keepdims=True)
-    return np.asarray((by_unit - along * unit.T) / length)
+    quats: NDArray[np.float32], axes: NDArray[np.int64], by_normals: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The gradient by quats [N, 4], of any length, from that by the column of their rotation that `axes` [N] says [N, 3]."""
+    by_quats = np.zeros((len(quats), 4), np.float32)
+    for i in prange(len(quats)):
+        R, by_R = np.empty((3, 3)), np.zeros((3, 3))
+        length = rotation(quats[i], R)
+        by_R[:, axes[i]] = by_normals[i]
+        quat_back(quats[i], length, by_R, by_quats[i])
+    return by_quats
