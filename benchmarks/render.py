@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from keepworld.camera import intrinsics
 from keepworld_runtime.families.diorama import antialias, shade
-from keepworld_runtime.families.diorama.render import Renderer, _Frame
+from keepworld_runtime.families.diorama.render import Renderer, Shot, _Frame
 from keepworld_runtime.families.diorama.scene import build_scene
 from keepworld_runtime.families.diorama.spec import Conditions, Moment, SceneSpec
 from keepworld_runtime.families.diorama.view import View
@@ -84,14 +84,13 @@ def main() -> None:
             for threads in (1, 2):
                 renderer = Renderer(scene, width, height, threads)
                 K, moment = intrinsics(width, height, 1.3), Moment(time_s=0.0, conditions=Conditions())
-                renderer.render(scene.start, K, moment)
+                renderer.render(Shot(c2w=scene.start, K=K, moment=moment))
                 clock.seconds.clear()
                 clock.rays = 0
                 wall, core = time.perf_counter(), time.process_time()
-                for step in range(FRAMES):
-                    c2w = scene.start.copy()
-                    c2w[:3, 3] += np.array([0.0, 0.0, 0.2 * step])
-                    renderer.render(c2w, K, moment)
+                steps = [scene.start + np.outer(np.eye(4)[2], [0.0, 0.0, 0.0, 0.2 * step]) for step in range(FRAMES)]
+                for _ in renderer.render_all(Shot(c2w=c2w, K=K, moment=moment) for c2w in steps):
+                    pass
                 fps.append(FRAMES / (time.perf_counter() - wall))
                 if threads == 1:
                     ms = {name: 1e3 * seconds / FRAMES for name, seconds in clock.seconds.items()}

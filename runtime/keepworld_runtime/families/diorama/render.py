@@ -1,19 +1,22 @@
 """The renderer: casts a picture's rays in bands of rows, lights what they hit, smooths the edges.
 
-Bands are fixed and every pixel is worked out on its own, so the picture does not depend on the number of threads.
+Bands are fixed and every pixel is worked out on its own, so the picture does not depend on the number of threads. With more
+than one, the next picture's bands are begun while the last of this one's are still being worked on: nobody waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keepworld_runtime.families.diorama import antialias
 from keepworld_runtime.families.diorama.body import Body, body_of, empty_body
+from keepworld_runtime.families.diorama.crew import Crew
 from keepworld_runtime.families.diorama.hits import Hits
 from keepworld_runtime.families.diorama.rows import Rows, rows_of
 from keepworld_runtime.families.diorama.scene import Scene
@@ -44,6 +47,15 @@ class Picture:
     confidence: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Shot:
+    """A view to be rendered: of a camera c2w [4, 4], K [3, 3], at a moment."""
+
+    c2w: NDArray[np.float64]
+    K: NDArray[np.float64]
+    moment: Moment
+
+
 class Renderer:
     """Renders views of one scene at one size.
 
@@ -55,26 +67,55 @@ class Renderer:
 
     def __init__(self, scene: Scene, width: int, height: int, num_threads: int) -> None:
         self.scene, self.width, self.height = scene, width, height
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="diorama") if num_threads > 1 else None
+        self._crew = Crew(num_threads) if num_threads > 1 else None
         self._bands = [(y, min(_BAND_ROWS, height - y)) for y in range(0, height, _BAND_ROWS)]
         self._rows = {count: rows_of(count, width) for _, count in self._bands}
-        self._maps = _Maps(height, width)
+        self._maps = deque(_Maps(height, width) for _ in range(2 if self._crew else 1))
         self._table = antialias.srgb_table()
         self._lasting: tuple[tuple[Part, ...], Body] = ((), empty_body())
         self._moving: tuple[tuple[Part, ...], Body] = ((), empty_body())
 
-    def render(self, c2w: NDArray[np.float64], K: NDArray[np.float64], moment: Moment) -> Picture:
-        """Render the view of a camera c2w [4, 4], K [3, 3] at a moment."""
-        self._lasting = _renewed(self._lasting, moment.lasting)
-        self._moving = _renewed(self._moving, moment.moving)
-        lamps = np.zeros((0, 7), np.float32) if moment.lights is None else np.asarray(moment.lights, np.float32)
-        light = light_of(self.scene.spec, moment.conditions, moment.time_s)
-        view = View((self.scene.body, self._lasting[1], self._moving[1]), light, lamps, 1.0 / float(K[0, 0]))
-        frame = _Frame(view, c2w, K, self._maps, self._rows)
-        for stage in (frame.draw, frame.finish):
-            list(self._pool.map(stage, self._bands)) if self._pool else [stage(band) for band in self._bands]
-        antialias.encode(self._maps.smoothed.reshape(-1, 3), self._table, frame.image.reshape(-1, 3))
-        return Picture(image=frame.image, depth=frame.depth, labels=frame.labels, confidence=frame.confidence)
+    def render(self, shot: Shot) -> Picture:
+        """Render one view."""
+        return self._begin(shot)()
+
+    def render_all(self, shots: Iterable[Shot]) -> Iterator[Picture]:
+        """Render views in their order, which are asked for one ahead. Nothing else is to be rendered meanwhile."""
+        begun: deque[Callable[[], Picture]] = deque()
+        try:
+            for shot in shots:
+                begun.append(self._begin(shot))
+                if len(begun) == len(self._maps):
+                    yield begun.popleft()()
+            while begun:
+                yield begun.popleft()()
+        finally:
+            for complete in begun:  # nobody wants them, but their maps are needed again
+                complete()
+
+    def _begin(self, shot: Shot) -> Callable[[], Picture]:
+        """Have a view rendered; gives what waits for it. The one before the last must be complete."""
+        self._lasting = _renewed(self._lasting, shot.moment.lasting)
+        self._moving = _renewed(self._moving, shot.moment.moving)
+        lights = shot.moment.lights
+        lamps = np.zeros((0, 7), np.float32) if lights is None else np.asarray(lights, np.float32)
+        light = light_of(self.scene.spec, shot.moment.conditions, shot.moment.time_s)
+        view = View((self.scene.body, self._lasting[1], self._moving[1]), light, lamps, 1.0 / float(shot.K[0, 0]))
+        self._maps.rotate()
+        frame = _Frame(view, shot.c2w, shot.K, self._maps[0], self._rows, self._table)
+        steps = [[partial(stage, band) for band in self._bands] for stage in (frame.draw, frame.finish)]
+        if self._crew is None:
+            for step in steps:
+                for part in step:
+                    part()
+            return frame.picture
+        wait = self._crew.begin(steps)
+
+        def complete() -> Picture:
+            wait()
+            return frame.picture()
+
+        return complete
 
 
 class _Maps:
@@ -93,7 +134,7 @@ class _Maps:
 
 
 class _Frame:
-    """One picture while it is being made: maps [H, W, ...] that bands of rows fill in."""
+    """One picture while it is being made: maps [H, W, ...] that bands of rows fill in, all with `draw`, then with `finish`."""
 
     def __init__(
         self,
@@ -102,9 +143,10 @@ class _Frame:
         K: NDArray[np.float64],
         maps: _Maps,
         rows: Mapping[int, Rows],
+        table: NDArray[np.uint8],
     ) -> None:
         height, self._width = maps.face.shape
-        self._view, self._maps, self._rows = view, maps, rows
+        self._view, self._maps, self._rows, self._table = view, maps, rows, table
         most = max(rows) * self._width * len(antialias.OFFSETS)
         self._eyes = np.broadcast_to(c2w[:3, 3], (most, 3)).astype(np.float32)
         self._rays_from_pixels = np.ascontiguousarray(c2w[:3, :3] @ np.linalg.inv(K))
@@ -126,7 +168,7 @@ class _Frame:
         self._keep(first, dirs, hits, rgb)
 
     def finish(self, band: tuple[int, int]) -> None:
-        """Add samples where a band has edges, and label it. All bands must have been drawn."""
+        """Add samples where a band has edges, label and encode it. All bands must have been drawn."""
         first, rows = band
         there = slice(first, first + rows)
         static, maps = self._view.bodies[STATIC], self._maps
@@ -161,6 +203,11 @@ class _Frame:
             self.confidence[there],
             _CODES,
         )
+        antialias.encode(maps.smoothed[there].reshape(-1, 3), self._table, self.image[there].reshape(-1, 3))
+
+    def picture(self) -> Picture:
+        """What has been made."""
+        return Picture(image=self.image, depth=self.depth, labels=self.labels, confidence=self.confidence)
 
     def _sample(self, index: NDArray[np.int32]) -> None:
         """Cast extra rays in pixels `index` [N]; light only those that show what no pixel about them shows."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 from keepworld_runtime.families.diorama.cast import Cast, Stage
 from keepworld_runtime.families.diorama.particles import falling
 from keepworld_runtime.families.diorama.recorded import Reached, snapped, start_of, walked_again
-from keepworld_runtime.families.diorama.render import Renderer
+from keepworld_runtime.families.diorama.render import Picture, Renderer, Shot
 from keepworld_runtime.families.diorama.scene import Scene
 from keepworld_runtime.families.diorama.shown import Light, Shown
 from keepworld_runtime.families.diorama.spec import Conditions, Moment
@@ -123,19 +126,29 @@ class DioramaWorld:
 
     def _draw(self, timeline: Timeline, cameras: list[Floats], *, last: Floats, ahead: int) -> Iterator[FrameData]:
         first_frame = self._capabilities.first_frame_of(self._chunks) + ahead
-        for index, c2w in enumerate(cameras):
-            yield self._frame(index, timeline, (first_frame + index) / self._capabilities.fps, c2w)
+        instants, again = tee(
+            self._instant(timeline, (first_frame + index) / self._capabilities.fps, c2w)
+            for index, c2w in enumerate(cameras)
+        )
+        with closing(self._renderer.render_all(map(self._shot, instants))) as pictures:
+            for index, (picture, instant) in enumerate(zip(pictures, again, strict=True)):
+                yield self._frame(index, picture, instant)
         self._chunks += 1
         self._c2w, self._ahead = last, ahead
         self._timeline = timeline
 
-    def _frame(self, index: int, timeline: Timeline, time_s: float, c2w: Floats) -> FrameData:
-        conditions = timeline.conditions_at(time_s)
-        shown = self._cast.shown_at(timeline, time_s)
-        picture = self._renderer.render(c2w, self._K, _moment(time_s, conditions, shown, c2w[:3, 3]))
-        image, labels, confidence = picture.image, picture.labels, picture.confidence
+    def _instant(self, timeline: Timeline, time_s: float, c2w: Floats) -> _Instant:
+        return _Instant(time_s, c2w, timeline.conditions_at(time_s), self._cast.shown_at(timeline, time_s))
+
+    def _shot(self, instant: _Instant) -> Shot:
+        return Shot(c2w=instant.c2w, K=self._K, moment=instant.moment())
+
+    def _frame(self, index: int, picture: Picture, instant: _Instant) -> FrameData:
+        """What has been rendered, with what falls and flies before it."""
+        c2w, image, labels, confidence = instant.c2w, picture.image, picture.labels, picture.confidence
         brightness = float(image[::8, ::8].mean())
-        layers = [*shown.sparks, *falling(conditions, self._spec.seed, time_s, c2w[:3, 3], brightness)]
+        fallen = falling(instant.conditions, self._spec.seed, instant.time_s, c2w[:3, 3], brightness)
+        layers = [*instant.shown.sparks, *fallen]
         if layers:
             image = image.copy()
             cover = paint(image, picture.depth, layers, c2w, self._K)
@@ -200,19 +213,31 @@ class DioramaWorld:
         return whole
 
 
-def _moment(time_s: float, conditions: Conditions, shown: Shown, eye: Floats) -> Moment:
-    def brightness(light: Light) -> float:
-        x, y, z, red, green, blue, _ = light
-        return (red + green + blue) / (1.0 + float(((np.array((x, y, z)) - eye) ** 2).sum()))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Instant:
+    """What there is at a time, and the camera [4, 4] that sees it."""
 
-    lights = sorted(shown.lights, key=brightness, reverse=True)[:MAX_LIGHTS]
-    return Moment(
-        time_s=time_s,
-        conditions=conditions,
-        lasting=tuple(shown.lasting),
-        moving=tuple(shown.moving),
-        lights=np.array(lights, np.float32) if lights else None,
-    )
+    time_s: float
+    c2w: Floats
+    conditions: Conditions
+    shown: Shown
+
+    def moment(self) -> Moment:
+        """All of it that rays can hit, and the lights that count most."""
+        eye = self.c2w[:3, 3]
+
+        def brightness(light: Light) -> float:
+            x, y, z, red, green, blue, _ = light
+            return (red + green + blue) / (1.0 + float(((np.array((x, y, z)) - eye) ** 2).sum()))
+
+        lights = sorted(self.shown.lights, key=brightness, reverse=True)[:MAX_LIGHTS]
+        return Moment(
+            time_s=self.time_s,
+            conditions=self.conditions,
+            lasting=tuple(self.shown.lasting),
+            moving=tuple(self.shown.moving),
+            lights=np.array(lights, np.float32) if lights else None,
+        )
 
 
 def _matrix(numbers: Any) -> Floats:

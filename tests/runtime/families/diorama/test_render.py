@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import trimesh
 from keepworld.camera import Camera, intrinsics
 from keepworld_runtime.families.diorama.meshes import box
-from keepworld_runtime.families.diorama.render import Picture, Renderer
+from keepworld_runtime.families.diorama.render import Picture, Renderer, Shot
 from keepworld_runtime.families.diorama.scene import Scene, build_scene
 from keepworld_runtime.families.diorama.sky import light_of
 from keepworld_runtime.families.diorama.spec import Conditions, Material, Moment, SceneSpec
@@ -35,7 +37,9 @@ def look(
 ) -> Picture:
     renderer = Renderer(scene, *size, threads)
     moment = Moment(time_s=0.0, conditions=Conditions(**conditions), lasting=lasting, moving=moving, lights=lights)
-    return renderer.render(scene.start if c2w is None else c2w, intrinsics(*size, 1.3), moment)
+    return renderer.render(
+        Shot(c2w=scene.start if c2w is None else c2w, K=intrinsics(*size, 1.3), moment=moment)
+    )
 
 
 def at(scene: Scene, x: float, z: float, yaw: float = 0.0, pitch: float = 0.0) -> np.ndarray:
@@ -65,11 +69,43 @@ def test_pictures_do_not_depend_on_the_number_of_threads(scene):
     assert same(look(scene, threads=1), look(scene, threads=2))
 
 
+def walked(scene: Scene) -> list[Shot]:
+    """A few steps past things that move and, from the third on, one that stays."""
+    shots = []
+    for step in range(6):
+        c2w, side = at(scene, 0.3 * step, 0.5 * step, 0.2 * step), 0.4 * step - 1.0
+        ahead = c2w[:3, 3] + 5.0 * c2w[:3, 2]
+        moving = (cube(ahead[0] + side, 1.0 - ahead[1], ahead[2], 0.7),)
+        lasting = (cube(ahead[0], 2.0 - ahead[1], ahead[2], 0.5, (0.0, 0.0, 1.0)),) if step > 2 else ()
+        moment = Moment(time_s=2.0 * step, conditions=Conditions(hour=8.0 + step), moving=moving, lasting=lasting)
+        shots.append(Shot(c2w=c2w, K=K, moment=moment))
+    return shots
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_pictures_begun_before_the_last_is_complete_are_those_made_one_by_one(scene, threads):
+    alone = [Renderer(scene, W, H, 1).render(shot) for shot in walked(scene)]
+    assert not any(same(*pair) for pair in pairwise(alone))
+    together = list(Renderer(scene, W, H, threads).render_all(iter(walked(scene))))
+    assert all(same(*pair) for pair in zip(together, alone, strict=True))
+
+
+def test_after_pictures_that_nobody_waited_for_the_next_are_right(scene):
+    renderer, shots = Renderer(scene, W, H, 2), walked(scene)
+    for _ in range(3):
+        pictures = renderer.render_all(shots)
+        next(pictures)
+        pictures.close()
+    again = list(renderer.render_all(shots))
+    assert all(same(picture, Renderer(scene, W, H, 1).render(shot)) for picture, shot in zip(again, shots, strict=True))
+
+
 def test_a_revisited_place_keeps_its_pixels(scene):
     renderer = Renderer(scene, W, H, 2)
-    first = renderer.render(scene.start, K, Moment(time_s=0.0, conditions=Conditions()))
-    renderer.render(at(scene, 0.5, 3.0, 0.4), K, Moment(time_s=3.0, conditions=Conditions()))
-    again = renderer.render(scene.start, K, Moment(time_s=9.0, conditions=Conditions()))
+    first, _, again = renderer.render_all(
+        Shot(c2w=c2w, K=K, moment=Moment(time_s=time_s, conditions=Conditions()))
+        for time_s, c2w in ((0.0, scene.start), (3.0, at(scene, 0.5, 3.0, 0.4)), (9.0, scene.start))
+    )
     assert same(first, again)
 
 

@@ -1,11 +1,14 @@
 // The picture: a chunk's first frame at once, for it shows what hands did, those behind it at the world's own pace; none left
-// out unless far behind.
+// out unless far behind. The pace is kept to the earliest of the last chunks: a chunk that began late would otherwise end late,
+// and keep the first frame of the next one waiting.
 
 import { Decoder, unpack } from "./frames.js";
 
 const MOST_WAITING = 40; // pictures, more than two chunks: beyond that the screen is behind for good
 const WINDOW_MS = 2000;
 const EARLY_MS = 8; // half a refresh: what is due before the next one is shown at this
+const REMEMBERED = 8; // chunks
+const OTHER_PACE_MS = 250; // a chunk so much later or earlier than those before: the world paused, or it is another one
 
 export class Stage {
   constructor(canvas, { painted, fail }) {
@@ -20,7 +23,7 @@ export class Stage {
     this.dropped = 0;
     this.size = [512, 288];
     this.isRunning = false;
-    this.ahead = -Infinity; // how far the page's clock is ahead of the world's, milliseconds
+    this.starts = []; // how far the page's clock was ahead of the world's when each of the last chunks began, milliseconds
   }
 
   resize(size) {
@@ -33,7 +36,7 @@ export class Stage {
   clear() {
     for (const { picture } of this.ready) picture.close();
     this.ready = [];
-    this.ahead = -Infinity;
+    this.starts = [];
     this.decoder.reset();
   }
 
@@ -46,10 +49,9 @@ export class Stage {
 
   queue(picture, frame) {
     const time = frame.time * 1000;
-    const ahead = performance.now() - time;
     frame.decoded = performance.now();
-    this.ahead = frame.index === 0 ? ahead : Math.max(this.ahead, ahead);
-    this.ready.push({ picture, frame, due: this.ahead + time });
+    if (frame.index === 0 || !this.starts.length) this.begin(frame.decoded - time);
+    this.ready.push({ picture, frame, due: Math.min(...this.starts) + time });
     while (this.ready.length > MOST_WAITING) {
       this.ready.shift().picture.close();
       this.dropped += 1;
@@ -58,6 +60,11 @@ export class Stage {
       this.isRunning = true;
       requestAnimationFrame((now) => this.paint(now));
     }
+  }
+
+  begin(ahead) {
+    const alike = this.starts.filter((start) => Math.abs(start - ahead) < OTHER_PACE_MS);
+    this.starts = [...alike, ahead].slice(-REMEMBERED);
   }
 
   // What was drawn at the refresh before is on the screen now: that is when it is stamped.
