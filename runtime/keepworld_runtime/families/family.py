@@ -182,6 +182,8 @@ class ChunkRequest:
         poses: one a frame: c2w [4, 4] to be at exactly, or None where the control steers.
         events: those that start with this chunk.
         continuation: what it goes on from, in place of what was seen last; None: that.
+        is_live: somebody steers by what they see: the first frame, which shows it, is to be with them soon. What is drawn
+            is the same.
     """
 
     chunk: int
@@ -189,6 +191,7 @@ class ChunkRequest:
     poses: tuple[NDArray[np.float64] | None, ...]
     events: tuple[Event, ...] = ()
     continuation: Continuation | None = None
+    is_live: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

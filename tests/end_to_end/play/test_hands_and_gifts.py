@@ -44,6 +44,26 @@ SHOWN = """() => {
 }"""
 
 
+# When frames are due, in milliseconds after the first of the last chunk; chunks are of four, and come so long after each other.
+DUE = """(came) => {
+  const stage = new keepworld.stage.constructor(document.createElement("canvas"), { painted() {}, fail() {} });
+  let now = 1000;
+  const real = performance.now;
+  performance.now = () => now;
+  try {
+    stage.wake = () => {};
+    for (const [chunk, later] of came.entries()) {
+      now += later;
+      stage.ready = [];
+      for (let index = 0; index < 4; index++) stage.queue({ close() {} }, { index, time: 5 + 0.04 * (4 * chunk + index) });
+    }
+    return stage.ready.map(({ due }) => due - now);
+  } finally {
+    performance.now = real;
+  }
+}"""
+
+
 @dataclass(frozen=True)
 class Studio:
     """A studio with two families, of which one takes images and videos, and a page that walks in the other."""
@@ -89,6 +109,21 @@ def stand(watched: Watched) -> np.ndarray:
     chunks = watched.page.evaluate("() => keepworld.timeline.notes.length")
     watched.until(f"keepworld.timeline.notes.length > {chunks + 2}")
     return camera(watched)
+
+
+@pytest.mark.parametrize(
+    ("came", "due"),
+    [
+        ([0], [0, 40, 80, 120]),
+        ([0, 160, 160], [0, 40, 80, 120]),
+        ([0, 300, 160, 5000], [0, 40, 80, 120]),  # one that was late, or a pause, slows nothing down
+        ([0, 160, 144, 160], [0, 36, 72, 108]),  # the next may be as early
+        ([0, 144, 160, 160, 160, 160], [0, 40, 80, 120]),  # for a while
+        ([0, 20], [0, 30, 60, 90]),  # but never much faster than the world
+    ],
+)
+def test_frames_are_spread_over_the_time_until_the_next_chunk(studio: Studio, came: list[float], due: list[float]):
+    assert studio.watched.page.evaluate(DUE, came) == pytest.approx(due, abs=0.01)
 
 
 def test_a_gamepads_sticks_walk_and_look(studio: Studio) -> None:

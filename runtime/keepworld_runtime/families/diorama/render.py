@@ -79,14 +79,19 @@ class Renderer:
         """Render one view."""
         return self._begin(shot)()
 
-    def render_all(self, shots: Iterable[Shot]) -> Iterator[Picture]:
-        """Render views in their order, which are asked for one ahead. Nothing else is to be rendered meanwhile."""
+    def render_all(self, shots: Iterable[Shot], *, ahead: bool = True) -> Iterator[Picture]:
+        """Render views in their order, which are asked for one ahead. Nothing else is to be rendered meanwhile.
+
+        ahead: whether the second one is begun while the first is not complete.
+        """
         begun: deque[Callable[[], Picture]] = deque()
+        most = len(self._maps) if ahead else 1
         try:
             for shot in shots:
                 begun.append(self._begin(shot))
-                if len(begun) == len(self._maps):
+                if len(begun) == most:
                     yield begun.popleft()()
+                    most = len(self._maps)
             while begun:
                 yield begun.popleft()()
         finally:

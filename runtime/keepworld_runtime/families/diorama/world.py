@@ -8,6 +8,7 @@ control moves nothing. A pose that is given is used as it is.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ from keepworld_runtime.families.family import (
 Floats = NDArray[np.float64]
 
 MAX_LIGHTS = 16
+_LET_OUT_S = (
+    0.012  # no core is drawn on for so long after a frame that somebody waits for: others are to bring it to them
+)
 _NOTICEABLE = 0.25  # how much of a pixel is painted over before it counts as something moving
 
 
@@ -95,7 +99,7 @@ class DioramaWorld:
             )
         cameras = self._cameras(request, c2w)
         drawn = [c2w if pose is not None else snapped(c2w) for c2w, pose in zip(cameras, request.poses, strict=True)]
-        return self._draw(timeline, drawn, last=cameras[-1], ahead=ahead)
+        return self._draw(timeline, drawn, last=cameras[-1], ahead=ahead, is_live=request.is_live)
 
     def _walked(self, continuation: Continuation) -> Reached:
         if not isinstance(continuation, Recording):
@@ -124,15 +128,19 @@ class DioramaWorld:
             cameras.append(c2w)
         return cameras
 
-    def _draw(self, timeline: Timeline, cameras: list[Floats], *, last: Floats, ahead: int) -> Iterator[FrameData]:
+    def _draw(
+        self, timeline: Timeline, cameras: list[Floats], *, last: Floats, ahead: int, is_live: bool
+    ) -> Iterator[FrameData]:
         first_frame = self._capabilities.first_frame_of(self._chunks) + ahead
         instants, again = tee(
             self._instant(timeline, (first_frame + index) / self._capabilities.fps, c2w)
             for index, c2w in enumerate(cameras)
         )
-        with closing(self._renderer.render_all(map(self._shot, instants))) as pictures:
+        with closing(self._renderer.render_all(map(self._shot, instants), ahead=not is_live)) as pictures:
             for index, (picture, instant) in enumerate(zip(pictures, again, strict=True)):
                 yield self._frame(index, picture, instant)
+                if is_live and index == 0:
+                    time.sleep(_LET_OUT_S)
         self._chunks += 1
         self._c2w, self._ahead = last, ahead
         self._timeline = timeline

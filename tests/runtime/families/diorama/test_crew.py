@@ -9,10 +9,6 @@ import pytest
 from keepworld_runtime.families.diorama.crew import Crew
 
 
-def threads() -> int:
-    return sum(thread.name == "crew" for thread in threading.enumerate())
-
-
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_a_step_begins_when_all_of_the_one_before_are_done(num_threads):
     done: list[tuple[int, int]] = []
@@ -66,12 +62,13 @@ def test_what_a_part_raises_is_raised_where_it_is_waited_for_and_ends_its_own_jo
 
 
 def test_its_threads_end_with_it():
-    before, crew = threads(), Crew(4)
+    others = set(threading.enumerate())
+    crew = Crew(4)
+    its = set(threading.enumerate()) - others
     crew.begin([[time.monotonic]])()
-    assert threads() == before + 4
+    assert len(its) == 4 and all(thread.is_alive() for thread in its)
     del crew
     gc.collect()
-    deadline_s = time.monotonic() + 10
-    while threads() > before and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert threads() == before
+    for thread in its:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in its)

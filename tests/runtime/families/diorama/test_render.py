@@ -37,9 +37,7 @@ def look(
 ) -> Picture:
     renderer = Renderer(scene, *size, threads)
     moment = Moment(time_s=0.0, conditions=Conditions(**conditions), lasting=lasting, moving=moving, lights=lights)
-    return renderer.render(
-        Shot(c2w=scene.start if c2w is None else c2w, K=intrinsics(*size, 1.3), moment=moment)
-    )
+    return renderer.render(Shot(c2w=scene.start if c2w is None else c2w, K=intrinsics(*size, 1.3), moment=moment))
 
 
 def at(scene: Scene, x: float, z: float, yaw: float = 0.0, pitch: float = 0.0) -> np.ndarray:

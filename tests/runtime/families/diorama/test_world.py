@@ -30,13 +30,14 @@ def plain(model):
     return [frames(world, chunk)[-1] for chunk in range(3)]
 
 
-def request(chunk, control=NEUTRAL, *, events=(), poses=None, controls=None):
+def request(chunk, control=NEUTRAL, *, events=(), poses=None, controls=None, is_live=False):
     count = CAPABILITIES.frames_in(chunk)
     return ChunkRequest(
         chunk=chunk,
         controls=controls or (control,) * count,
         poses=poses or (None,) * count,
         events=tuple(Event(text=text, ramp_s=ramp_s) for text, ramp_s in events),
+        is_live=is_live,
     )
 
 
@@ -90,14 +91,19 @@ def test_chunks_have_their_lengths_shapes_and_times(model):
             assert frame.K[0, 0] == pytest.approx(64 / np.tan(np.radians(37.5)))
 
 
-def test_two_worlds_of_one_spec_are_equal_to_the_byte(model):
-    walks = []
-    for _ in range(2):
-        world = FAMILY.load(Place(num_threads=1)).open(SPEC) if walks else model.open(SPEC)
-        walks.append(
-            frames(world, 0, FORWARD) + frames(world, 1, RIGHT, events=[("rain and a deer, light a campfire", 0.3)])
-        )
-    assert same(*walks)
+def test_worlds_of_one_spec_are_equal_to_the_byte_however_they_are_drawn(model):
+    events = [("rain and a deer, light a campfire", 0.3)]
+
+    def walk(model, *, is_live):
+        world = model.open(SPEC)
+        return [
+            *frames(world, 0, FORWARD, is_live=is_live),
+            *frames(world, 1, RIGHT, events=events, is_live=is_live),
+        ]
+
+    alone = walk(FAMILY.load(Place(num_threads=1)), is_live=False)
+    assert same(walk(model, is_live=False), alone)
+    assert same(walk(model, is_live=True), alone)
 
 
 def test_going_on_from_a_saved_state_is_as_if_nothing_had_been(model):

@@ -12,6 +12,12 @@ export class Latency {
     this.samples = []; // { total, rest, at }: milliseconds, and the times they are made of, the bridge's on its own clock
   }
 
+  // Another world, or this one after a halt: what was pressed while nothing walked says nothing of how fast walking answers.
+  begin() {
+    this.inputs.clear();
+    this.waiting.clear();
+  }
+
   input(serial, at) {
     remember(this.inputs, serial, { input: at, said: performance.now() });
   }

@@ -70,6 +70,7 @@ const does = {
       if (String(stage.size) !== String(world.line.size)) stage.resize(world.line.size);
       else stage.clear();
     }
+    latency.begin();
     if (world.line) hands.begin(world.line);
     else hands.world = null;
     map.reset(world.line);
