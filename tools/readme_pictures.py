@@ -78,6 +78,7 @@ def studio() -> None:
             page.wait_for_selector("#family option", state="attached")
             page.fill("#prompt", "meadow village with a windmill by a lake, summer morning")
             page.fill("#seed", "1")
+            page.select_option("#size", "384x216")  # which a browser beside it leaves two cores time for
             page.click("#open")
             while not page.evaluate("() => keepworld.stage.shown > 30"):
                 time.sleep(0.2)

@@ -7,7 +7,7 @@ than one, the next picture's bands are begun while the last of this one's are st
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,7 +79,7 @@ class Renderer:
         """Render one view."""
         return self._begin(shot)()
 
-    def render_all(self, shots: Iterable[Shot], *, ahead: bool = True) -> Iterator[Picture]:
+    def render_all(self, shots: Iterable[Shot], *, ahead: bool = True) -> Generator[Picture, None, None]:
         """Render views in their order, which are asked for one ahead. Nothing else is to be rendered meanwhile.
 
         ahead: whether the second one is begun while the first is not complete.
