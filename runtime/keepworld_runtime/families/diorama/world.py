@@ -131,16 +131,17 @@ class DioramaWorld:
     def _draw(
         self, timeline: Timeline, cameras: list[Floats], *, last: Floats, ahead: int, is_live: bool
     ) -> Iterator[FrameData]:
-        first_frame = self._capabilities.first_frame_of(self._chunks) + ahead
+        begun_s, first_frame = time.monotonic(), self._capabilities.first_frame_of(self._chunks) + ahead
         instants, again = tee(
             self._instant(timeline, (first_frame + index) / self._capabilities.fps, c2w)
             for index, c2w in enumerate(cameras)
         )
         with closing(self._renderer.render_all(map(self._shot, instants), ahead=not is_live)) as pictures:
             for index, (picture, instant) in enumerate(zip(pictures, again, strict=True)):
+                took_s = time.monotonic() - begun_s
                 yield self._frame(index, picture, instant)
                 if is_live and index == 0:
-                    time.sleep(_LET_OUT_S)
+                    time.sleep(min(_LET_OUT_S, took_s / 2))
         self._chunks += 1
         self._c2w, self._ahead = last, ahead
         self._timeline = timeline

@@ -39,6 +39,7 @@ export class Stage {
   clear() {
     for (const { picture } of this.ready) picture.close();
     this.ready = [];
+    this.drawn = [];
     this.begun = null;
     this.paces = [];
     this.decoder.reset();
