@@ -16,7 +16,6 @@ from keepworld_runtime.engine.errors import ChunkBrokenError, JournalFailedError
 from keepworld_runtime.engine.group import ChunkDrawn, WorkerGroup, WorldBrokenError, WorldFailedError
 from keepworld_runtime.engine.keeper import Keeper
 from keepworld_runtime.engine.outbox import NoticeKind
-from keepworld_runtime.engine.pace import PaceMode
 from keepworld_runtime.engine.process import GroupLostError
 from keepworld_runtime.engine.session import Session, SessionStatus
 from keepworld_runtime.engine.work import Work
@@ -122,8 +121,7 @@ class Drawing:
 
     async def _draw(self, session: Session, work: Work, begun: asyncio.Task[None], *, is_retry: bool) -> None:
         spec, name = session.spec, session.family.capabilities.name
-        is_live = session.pace.mode is PaceMode.REALTIME
-        request = replace(await self._request(work), is_live=is_live)
+        request = replace(await self._request(work), is_live=session.pace.is_realtime)
         frames, taken_in = len(request.controls), _frames_in(request.continuation)
         expected_s = self._costs.expected_s(name, spec, frames + taken_in)
         within_s = max(self._chunk_floor_s, _DEADLINE_FACTOR * expected_s)

@@ -29,7 +29,7 @@ from keepworld_runtime.engine.keeper import Keeper, to_its_end
 from keepworld_runtime.engine.limits import Limits
 from keepworld_runtime.engine.opening import Begin, Opener
 from keepworld_runtime.engine.outbox import NoticeKind
-from keepworld_runtime.engine.pace import Pace, PaceMode
+from keepworld_runtime.engine.pace import Pace
 from keepworld_runtime.engine.remake import Remade, Walked
 from keepworld_runtime.engine.scheduler import choose
 from keepworld_runtime.engine.session import Session, SessionStatus
@@ -325,7 +325,7 @@ class Engine:
 
     async def _serve(self, session: Session, *, others_wait: bool) -> None:
         """Have a session's next chunk drawn, and count what it took."""
-        is_realtime, started_s = session.pace.mode is PaceMode.REALTIME, self._clock()
+        is_realtime, started_s = session.pace.is_realtime, self._clock()
         await self._drawing.serve(session)
         took_s = self._clock() - started_s
         if not is_realtime:
@@ -364,11 +364,11 @@ class Engine:
         return session
 
     def _admit(self, session: Session, pace: Pace) -> None:
-        if pace.mode is PaceMode.REALTIME:
+        if pace.is_realtime:
             others = [
                 (other.capabilities, other.spec)
                 for other in self.sessions()
-                if other is not session and other.attachment and other.pace.mode is PaceMode.REALTIME
+                if other is not session and other.attachment and other.pace.is_realtime
             ]
             admit_realtime(self._costs, session.capabilities, session.spec, others)
 

@@ -21,6 +21,11 @@ class Pace:
     mode: PaceMode
     only_scripted: bool = False
 
+    @property
+    def is_realtime(self) -> bool:
+        """Whether chunks are due by the clock."""
+        return self.mode is PaceMode.REALTIME
+
 
 class PlayoutClock:
     """When the next frame of a realtime session must be shown.

@@ -250,7 +250,7 @@ class Session:
             return None
         if self._ready_since_s is None:
             self._ready_since_s = now_s
-        capabilities, is_realtime = self.capabilities, self.pace.mode is PaceMode.REALTIME
+        capabilities, is_realtime = self.capabilities, self.pace.is_realtime
         frames = capabilities.frames_in(self._next_chunk)
         return Turn(
             key=self,
