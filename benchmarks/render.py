@@ -88,7 +88,8 @@ def main() -> None:
                 clock.seconds.clear()
                 clock.rays = 0
                 wall, core = time.perf_counter(), time.process_time()
-                steps = [scene.start + np.outer(np.eye(4)[2], [0.0, 0.0, 0.0, 0.2 * step]) for step in range(FRAMES)]
+                steps = np.repeat(scene.start[None], FRAMES, axis=0)
+                steps[:, 2, 3] += 0.2 * np.arange(FRAMES)
                 for _ in renderer.render_all(Shot(c2w=c2w, K=K, moment=moment) for c2w in steps):
                     pass
                 fps.append(FRAMES / (time.perf_counter() - wall))
